@@ -1,0 +1,1 @@
+"""HTTP, the human pages, settings, the command line, and the one place where everything is wired together."""

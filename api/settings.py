@@ -1,0 +1,111 @@
+"""Every setting, read from the environment here and nowhere else. All begin with `PURSER_`.
+
+With no settings at all the service runs on an embedded PostgreSQL below `data_dir` and the sandbox; with database URLs
+and Stripe keys it is production. `docs/settings.md` lists them; a test compares.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from billing.packs import STANDARD_PACKS, Offer, Pack
+
+
+class PackSetting(BaseModel, extra="forbid"):
+    """A pack as it stands in `PURSER_PACKS`, a JSON list."""
+
+    pack_id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    name: str = Field(min_length=1, max_length=80)
+    credits: int = Field(gt=0, le=1_000_000)
+
+
+_STANDARD = [PackSetting(pack_id=pack.pack_id, name=pack.name, credits=pack.credits) for pack in STANDARD_PACKS]
+
+
+class Settings(BaseSettings):
+    """What the environment says. Secrets never show in `repr`, logs or answers."""
+
+    model_config = SettingsConfigDict(env_prefix="PURSER_", extra="ignore", hide_input_in_errors=True)
+
+    data_dir: Path = Field(Path(".purser"), description="folder of the embedded database and the sandbox's state")
+    database_url: SecretStr | None = Field(None, description="PostgreSQL for the run role; without it, embedded")
+    migrate_url: SecretStr | None = Field(None, description="the same database for the role that migrates")
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8787, ge=1, le=65535, description="port to listen on")
+    public_url: str | None = Field(
+        None, description="how payers and agents reach the service; default http://host:port"
+    )
+    processes: int = Field(1, ge=1, le=64, description="server processes")
+    worker: bool = Field(True, description="whether `serve` runs a worker inside")
+
+    stripe_secret_key: SecretStr | None = Field(None, description="secret or restricted key; without it, the sandbox")
+    stripe_webhook_secrets: Annotated[list[SecretStr], NoDecode] = Field(
+        [], description="signing secrets of the webhook endpoint, separated by commas while one is rotated"
+    )
+    stripe_api_base: str | None = Field(None, description="another address of Stripe's API, as of a sandbox")
+    stripe_checkout: bool = Field(True, description="whether cards by hand-off are offered")
+    stripe_x402: bool = Field(True, description="whether USDC deposits are offered")
+    stripe_crypto_version: str = Field("2026-05-27.preview", description="Stripe's preview API version for deposits")
+    stripe_timeout_s: float = Field(20.0, gt=0, le=80, description="seconds to wait for Stripe")
+    sandbox_port: int = Field(0, ge=0, le=65535, description="port of the sandbox; 0 takes a free one")
+    sandbox_live_money: bool = Field(False, description="pretend `live_money`, for clients that hide other rails")
+
+    packs: list[PackSetting] = Field(_STANDARD, min_length=1, max_length=50, description="what is sold, as JSON")
+    default_pack_id: str = Field("starter-500", description="the pack that is suggested")
+    custom_credits_min: int = Field(1, ge=1, description="fewest credits of a custom quote")
+    custom_credits_max: int = Field(5000, ge=1, le=1_000_000, description="most credits of a custom quote")
+    credits_expire_after_days: int | None = Field(
+        None, ge=1, le=36500, description="life of bought credits, in days"
+    )
+    quote_ttl_s: int = Field(3600, ge=60, le=604_800, description="seconds that a quote's price stands")
+    attempt_ttl_s: int = Field(86_400, ge=3600, le=604_800, description="seconds that an attempt can be paid")
+    checkout_session_ttl_s: int = Field(3600, ge=1860, le=86_000, description="seconds that one hosted page lives")
+
+    body_bytes_max: int = Field(65_536, ge=1024, description="largest body of an agent's request")
+    webhook_bytes_max: int = Field(1_048_576, ge=1024, description="largest body of a webhook")
+    signups_per_minute: int = Field(30, ge=1, description="sign-ups one address may make in a minute")
+    log_format: Literal["console", "json"] = Field("console", description="how log lines look")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
+
+    @field_validator("stripe_webhook_secrets", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.default_pack_id not in {pack.pack_id for pack in self.packs}:
+            raise ValueError("PURSER_DEFAULT_PACK_ID must name one of PURSER_PACKS")
+        if self.custom_credits_min > self.custom_credits_max:
+            raise ValueError("PURSER_CUSTOM_CREDITS_MIN must not be above PURSER_CUSTOM_CREDITS_MAX")
+        return self
+
+    @property
+    def url(self) -> str:
+        """The public address, without a slash at the end."""
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+    @property
+    def livemode(self) -> bool:
+        """Whether the Stripe key moves real money."""
+        key = self.stripe_secret_key.get_secret_value() if self.stripe_secret_key else ""
+        return key.startswith(("sk_live_", "rk_live_"))
+
+    def offer(self) -> Offer:
+        """What is sold, for billing."""
+        return Offer(
+            packs=tuple(Pack(pack.pack_id, pack.name, pack.credits) for pack in self.packs),
+            default_pack_id=self.default_pack_id,
+            custom_credits_min=self.custom_credits_min,
+            custom_credits_max=self.custom_credits_max,
+            credits_expire_after_days=self.credits_expire_after_days,
+            quote_ttl=timedelta(seconds=self.quote_ttl_s),
+            attempt_ttl=timedelta(seconds=self.attempt_ttl_s),
+            checkout_session_ttl=timedelta(seconds=self.checkout_session_ttl_s),
+        )

@@ -1,0 +1,106 @@
+"""The one place where everything is wired together: settings in, a `House` out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from api.settings import Settings
+from billing.database import Sessions, engine, sessions
+from billing.purchases import Place
+from billing.requests import Clock
+from rails.rail import Rail
+from rails.stripe_checkout.rail import StripeCheckout
+from rails.stripe_door import StripeDoor
+from rails.stripe_x402.rail import StripeX402
+
+NOT_CONFIGURED: Final = "not configured on this service"
+
+
+def now() -> datetime:
+    """The process clock, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class House:
+    """Everything a request or the worker needs. Made once a process; `close` gives its connections back."""
+
+    settings: Settings
+    database: AsyncEngine = field(repr=False)
+    sessions: Sessions = field(repr=False)
+    doors: tuple[StripeDoor, ...]
+    rails: Mapping[str, Rail]
+    place: Place
+    clock: Clock = now
+    letters_arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a letter was stored by this process, so that its worker need not wait for its next look."""
+
+    @property
+    def livemode(self) -> bool:
+        """Whether payments are real."""
+        return self.settings.livemode
+
+    @property
+    def live_money(self) -> bool:
+        """What the catalog says of it."""
+        return self.livemode or self.settings.sandbox_live_money
+
+    def unavailable(self, method_id: str) -> str | None:
+        """Why the method is not offered now; none when it is."""
+        if method_id not in self.rails:
+            return NOT_CONFIGURED
+        for door in self.doors:
+            reason = door.health.unavailable_reason(self.clock())
+            if reason is not None:
+                return reason
+        return None
+
+    async def close(self) -> None:
+        """Give all connections back."""
+        for door in self.doors:
+            await door.aclose()
+        await self.database.dispose()
+
+
+def async_url(url: str) -> str:
+    """A PostgreSQL URL in the form that SQLAlchemy's asyncpg dialect takes."""
+    scheme, _, rest = url.partition("://")
+    return f"postgresql+asyncpg://{rest}" if scheme in {"postgres", "postgresql"} else url
+
+
+def build(settings: Settings, *, clock: Clock = now) -> House:
+    """Wire a house. Opens no connection yet. Raises `ValueError` when there is no database to use."""
+    if settings.database_url is None:
+        raise ValueError("PURSER_DATABASE_URL is not set; `purser serve` sets it when it embeds a database")
+    database = engine(async_url(settings.database_url.get_secret_value()))
+    doors: tuple[StripeDoor, ...] = ()
+    rails: dict[str, Rail] = {}
+    if settings.stripe_secret_key is not None:
+        door = StripeDoor(
+            settings.stripe_secret_key.get_secret_value(),
+            clock=clock,
+            api_base=settings.stripe_api_base,
+            timeout_s=settings.stripe_timeout_s,
+        )
+        doors = (door,)
+        offered: list[Rail] = []
+        if settings.stripe_checkout:
+            offered.append(StripeCheckout(door))
+        if settings.stripe_x402:
+            offered.append(StripeX402(door, api_version=settings.stripe_crypto_version))
+        rails = {rail.method_id: rail for rail in offered}
+    return House(
+        settings=settings,
+        database=database,
+        sessions=sessions(database),
+        doors=doors,
+        rails=rails,
+        place=Place(settings.url, settings.offer()),
+        clock=clock,
+    )

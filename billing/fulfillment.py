@@ -1,0 +1,231 @@
+"""A fact is applied: the only place where a payment becomes credits.
+
+Theory of operation
+-------------------
+One transaction a fact, in the lock order of the service: letter → quote → attempt → external payment → books. Under
+these locks the fact is judged (pure: the state machine, whether the money agrees), then external payment, receipt,
+event and letter are written, and the books are posted, last. Whoever brings the fact — webhook, return page, status,
+sweeper — comes through here, any number of times: the attempt knows its payment, the external payment is unique,
+and the posting's key is the payment itself.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from billing import activity, posting_rules, quotes
+from billing.attempts import AttemptState, Happening, after
+from billing.database import Sessions
+from billing.fresh import new_id
+from billing.requests import locked_attempt
+from billing.settlements import Expected, disagreement
+from billing.tables import CreditQuote, ExternalPayment, PaymentAttempt, ProviderRequestRow, Receipt
+from ledger import ids, posting
+from ledger.operations import Operation
+from rails.rail import (
+    ActionExpired,
+    ActionOpen,
+    Fact,
+    PaymentFailed,
+    PaymentProcessing,
+    PaymentSettled,
+    Unaccountable,
+)
+
+
+class Verdict(enum.StrEnum):
+    """What became of a fact. `parked`: a person must look; `not_yet`: it may become applicable, try again later."""
+
+    APPLIED = "applied"
+    NOTHING_NEW = "nothing_new"
+    NOT_YET = "not_yet"
+    PARKED = "parked"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A verdict with its reason, in words for an operator."""
+
+    verdict: Verdict
+    reason: str | None = None
+
+
+class LetterLock(Protocol):
+    """The letter that brought the facts: locked first, and marked done before the books are touched."""
+
+    async def lock(self, session: AsyncSession) -> bool:
+        """Lock the letter. False when it is no longer waiting."""
+
+    async def done(self, session: AsyncSession, now: datetime) -> None:
+        """Mark it done in this transaction."""
+
+
+async def apply(
+    sessions: Sessions, fact: Fact, *, livemode: bool, now: datetime, letter: LetterLock | None = None
+) -> Judged:
+    """Apply `fact` once. `letter` is given with the last fact of a letter and becomes done in the same transaction.
+
+    Raises only when something is broken; then nothing of the transaction stays.
+    """
+    async with sessions() as session, session.begin():
+        if letter is not None and not await letter.lock(session):
+            return Judged(Verdict.NOTHING_NEW, "the letter is done")
+        found = await _locked(session, fact)
+        if isinstance(found, Judged):
+            return found
+        quote, attempt = found
+        judged, operations = await _judge(session, fact, quote, attempt, livemode=livemode, now=now)
+        if judged.verdict is Verdict.PARKED:
+            return judged
+        if letter is not None:
+            await letter.done(session, now)
+        if operations:
+            await session.flush()
+            await posting.post(session, operations)
+        return judged
+
+
+async def _locked(session: AsyncSession, fact: Fact) -> tuple[CreditQuote, PaymentAttempt] | Judged:
+    """The quote and attempt that a fact is about, locked in this order; or why there are none."""
+    try:
+        attempt_id = ids.parse("payatt", fact.attempt_id)
+    except ids.MalformedId:
+        return Judged(Verdict.PARKED, f"{fact.attempt_id} is not an attempt of ours")
+    unlocked = (await session.exec(select(PaymentAttempt).where(col(PaymentAttempt.id) == attempt_id))).first()
+    if unlocked is None:
+        return Judged(Verdict.NOT_YET, f"there is no attempt {fact.attempt_id}")
+    quote = await quotes.locked(session, unlocked.organization_id, unlocked.quote_id)
+    attempt = await locked_attempt(session, unlocked.organization_id, attempt_id)
+    if quote is None or attempt is None:
+        raise LookupError(f"attempt {fact.attempt_id} has lost its quote")
+    if attempt.method != fact.method_id or not await _asked(session, attempt, fact.provider_key):
+        return Judged(Verdict.PARKED, f"{fact.object_id} was not asked for by {fact.attempt_id}")
+    return quote, attempt
+
+
+async def _asked(session: AsyncSession, attempt: PaymentAttempt, provider_key: str) -> bool:
+    query = select(ProviderRequestRow.number).where(
+        col(ProviderRequestRow.organization_id) == attempt.organization_id,
+        col(ProviderRequestRow.attempt_id) == attempt.id,
+        col(ProviderRequestRow.provider_key) == provider_key,
+    )
+    return (await session.exec(query)).first() is not None
+
+
+async def _judge(
+    session: AsyncSession, fact: Fact, quote: CreditQuote, attempt: PaymentAttempt, *, livemode: bool, now: datetime
+) -> tuple[Judged, Sequence[Operation]]:
+    match fact:
+        case PaymentSettled():
+            return await _settle(session, fact, quote, attempt, livemode=livemode, now=now)
+        case Unaccountable():
+            return Judged(Verdict.PARKED, fact.reason), ()
+        case _ if attempt.object_id not in {None, fact.object_id}:
+            return Judged(Verdict.NOTHING_NEW, "about an object that was replaced"), ()
+        case ActionOpen() if attempt.object_id is None:
+            # Our own call has not stored its answer yet; it will, or its repetition will, with the action in it.
+            return Judged(Verdict.NOTHING_NEW), ()
+        case ActionOpen() | PaymentProcessing() | PaymentFailed() | ActionExpired():
+            return _move(attempt, fact, now), ()
+    raise TypeError(f"no rule for {type(fact).__name__}")
+
+
+def _happening(attempt: PaymentAttempt, fact: Fact) -> Happening:
+    match fact:
+        case ActionOpen():
+            return Happening.OPENED
+        case PaymentProcessing():
+            return Happening.PROCESSING
+        case PaymentFailed():
+            return Happening.FAILED
+    return Happening.CANCELED if attempt.cancel_requested_at else Happening.EXPIRED
+
+
+def _move(attempt: PaymentAttempt, fact: Fact, now: datetime) -> Judged:
+    state = after(AttemptState(attempt.state), _happening(attempt, fact))
+    if state == attempt.state:
+        return Judged(Verdict.NOTHING_NEW)
+    attempt.state, attempt.updated_at = state, now
+    attempt.reason = fact.reason if isinstance(fact, PaymentFailed) else None
+    attempt.object_id = attempt.object_id or fact.object_id
+    return Judged(Verdict.APPLIED)
+
+
+async def _settle(
+    session: AsyncSession,
+    fact: PaymentSettled,
+    quote: CreditQuote,
+    attempt: PaymentAttempt,
+    *,
+    livemode: bool,
+    now: datetime,
+) -> tuple[Judged, Sequence[Operation]]:
+    known = await session.get(ExternalPayment, (fact.payment_kind, fact.payment_id))
+    if known is not None and known.attempt_id == attempt.id:
+        return Judged(Verdict.NOTHING_NEW, "this payment has been granted"), ()
+    if known is not None:
+        return Judged(Verdict.PARKED, f"{fact.payment_id} has paid another attempt"), ()
+    if quote.settled_at is not None:
+        return Judged(Verdict.PARKED, f"{fact.payment_id} is a second payment of a quote that has been paid"), ()
+    why_not = disagreement(fact, Expected(quote.price_cents, quote.currency, livemode))
+    if why_not is not None:
+        return Judged(Verdict.PARKED, why_not), ()
+    operation_id = new_id(now)
+    session.add(_external_payment(fact, attempt, operation_id, now))
+    receipt = _receipt(fact, quote, attempt, operation_id, now)
+    session.add(receipt)
+    activity.payment_backed_granted(session, quote, receipt, now)
+    attempt.state = after(AttemptState(attempt.state), Happening.SETTLED)
+    attempt.object_id, attempt.reason, attempt.updated_at = fact.object_id, None, now
+    quote.settled_at = fact.occurred_at
+    granted = posting_rules.purchase(
+        fact,
+        organization_id=attempt.organization_id,
+        operation_id=operation_id,
+        credits_=quote.credits,
+        expire_after_days=quote.credits_expire_after_days,
+    )
+    return Judged(Verdict.APPLIED), (granted,)
+
+
+def _external_payment(
+    fact: PaymentSettled, attempt: PaymentAttempt, operation_id: UUID, now: datetime
+) -> ExternalPayment:
+    return ExternalPayment(
+        kind=fact.payment_kind,
+        external_id=fact.payment_id,
+        organization_id=attempt.organization_id,
+        attempt_id=attempt.id,
+        operation_id=operation_id,
+        created_at=now,
+    )
+
+
+def _receipt(
+    fact: PaymentSettled, quote: CreditQuote, attempt: PaymentAttempt, operation_id: UUID, now: datetime
+) -> Receipt:
+    return Receipt(
+        organization_id=attempt.organization_id,
+        id=new_id(now),
+        attempt_id=attempt.id,
+        quote_id=quote.id,
+        operation_id=operation_id,
+        credits=quote.credits,
+        subtotal_cents=fact.subtotal,
+        discount_cents=fact.discount,
+        tax_cents=fact.tax,
+        total_cents=fact.total,
+        currency=quote.currency,
+        late=fact.occurred_at > quote.expires_at,
+        details=dict(fact.details),
+        settled_at=fact.occurred_at,
+        created_at=now,
+    )

@@ -1,0 +1,120 @@
+"""What is sold and on which terms. Pure. One credit costs one cent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+CREDIT_PRICE_CENTS: Final = 1
+
+
+class NotForSale(ValueError):
+    """The pack or the number of credits is not in the offer. The message names what is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """A named number of credits."""
+
+    pack_id: str
+    name: str
+    credits: int
+
+    @property
+    def price_cents(self) -> int:
+        """The price in cents."""
+        return self.credits * CREDIT_PRICE_CENTS
+
+
+STANDARD_PACKS: Final = (
+    Pack("starter-500", "Starter", 500),
+    Pack("builder-2000", "Builder", 2000),
+    Pack("studio-5000", "Studio", 5000),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Everything that is sold, and for how long a price, an attempt and a checkout session stand."""
+
+    packs: tuple[Pack, ...]
+    default_pack_id: str
+    custom_credits_min: int
+    custom_credits_max: int
+    credits_expire_after_days: int | None
+    quote_ttl: timedelta
+    attempt_ttl: timedelta
+    checkout_session_ttl: timedelta
+
+    def pack(self, pack_id: str) -> Pack:
+        """The pack `pack_id`. Raises `NotForSale`."""
+        for pack in self.packs:
+            if pack.pack_id == pack_id:
+                return pack
+        known = ", ".join(pack.pack_id for pack in self.packs)
+        raise NotForSale(f"pack_id must be one of {known}")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a quote is asked for: so many credits, on one method, at one price."""
+
+    credits: int
+    price_cents: int
+    pack_id: str | None
+    payment_method: str
+
+
+def terms(offer: Offer, *, credits_: int | None, pack_id: str | None, payment_method: str) -> Terms:
+    """Price a request for exactly one of `credits_` and `pack_id`. Raises `NotForSale`."""
+    if pack_id is not None:
+        pack = offer.pack(pack_id)
+        return Terms(pack.credits, pack.price_cents, pack.pack_id, payment_method)
+    if credits_ is None or not offer.custom_credits_min <= credits_ <= offer.custom_credits_max:
+        raise NotForSale(
+            f"credits must be a whole number from {offer.custom_credits_min} to {offer.custom_credits_max}"
+        )
+    return Terms(credits_, credits_ * CREDIT_PRICE_CENTS, None, payment_method)
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """What the catalog says of a payment method. `provider_flag` is the public client's word for it."""
+
+    method_id: str
+    provider_flag: str
+    purchase_endpoint: str
+    requires_browser: bool
+    agent_settleable: bool
+    settlement_blocker: str | None
+    buyer_modes: tuple[str, ...]
+    min_amount_cents: int
+    max_amount_cents: int
+
+
+STRIPE_CHECKOUT: Final = Method(
+    method_id="stripe_checkout",
+    provider_flag="stripe",
+    purchase_endpoint="/v1/credit-purchases/stripe-checkout-sessions",
+    requires_browser=True,
+    agent_settleable=False,
+    settlement_blocker="requires human browser checkout completion",
+    buyer_modes=("hybrid", "human_only"),
+    min_amount_cents=50,
+    max_amount_cents=99_999_999,
+)
+STRIPE_X402: Final = Method(
+    method_id="stripe_x402.exact.usdc",
+    provider_flag="stripe_x402",
+    purchase_endpoint="/v1/credit-purchases/stripe-x402-deposits",
+    requires_browser=False,
+    agent_settleable=True,
+    settlement_blocker=None,
+    buyer_modes=("agent_only", "hybrid"),
+    min_amount_cents=1,
+    max_amount_cents=99_999_999,
+)
+METHODS: Final[Mapping[str, Method]] = {method.method_id: method for method in (STRIPE_CHECKOUT, STRIPE_X402)}
+"""Every method there is, in the order in which the catalog lists them."""

@@ -1,0 +1,118 @@
+"""Every expected "no", in order of precedence, with what follows from it. One table for code, documents and tests.
+
+A refusal is decided inside a transaction that must leave nothing behind, so it travels as the exception `Refused` and
+becomes an answer in one place (`api.envelope`). `exit_code` is what the public client ends with when it differs from
+what the client makes of the HTTP status.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a refusal means over HTTP and what the caller should do next, in one sentence."""
+
+    http_status: int
+    retryable: bool
+    message: str
+    advice: str
+    exit_code: int | None = None
+
+
+class Refusal(enum.Enum):
+    """The closed list. The name is the code in the answer."""
+
+    INVALID_ARGUMENTS = Rule(
+        400, False, "the request is not valid", "Correct the field that the message names and send it again.", 2
+    )
+    WEBHOOK_SIGNATURE_INVALID = Rule(
+        400, False, "the webhook signature is not valid", "Sign the raw body with the endpoint's current secret."
+    )
+    AUTH_REQUIRED = Rule(
+        401, False, "a valid agent token is required", "Sign up for a token, or present the one you have as a bearer."
+    )
+    NOT_FOUND = Rule(404, False, "there is nothing here by that name", "Check the path or the id.")
+    METHOD_NOT_ALLOWED = Rule(405, False, "this path does not take that method", "Use the method in the allow header.")
+    BODY_TOO_LARGE = Rule(413, False, "the body is too large", "Send a smaller body.")
+    RATE_LIMITED = Rule(429, True, "too many requests", "Wait for the seconds in retry-after, then try again.")
+    CREDIT_QUOTE_CONFLICT = Rule(
+        409,
+        False,
+        "this idempotency key was used for a quote with other terms",
+        "Repeat the same terms to get the first quote, or ask for new terms with a fresh key.",
+    )
+    CREDIT_PURCHASE_CONFLICT = Rule(
+        409,
+        False,
+        "this idempotency key was used to buy another quote or on another rail",
+        "Repeat the same purchase to see it, or buy this quote with a fresh key.",
+    )
+    CREDIT_QUOTE_PAYMENT_METHOD_MISMATCH = Rule(
+        409, False, "the quote was made for the other payment method", "Buy on the quote's own rail, or quote again."
+    )
+    CREDIT_QUOTE_ALREADY_PAID = Rule(
+        409, False, "this quote has been paid; nothing more is due", "Look at its status, or ask for a new quote."
+    )
+    CREDIT_PURCHASE_IN_PROGRESS = Rule(
+        409,
+        False,
+        "another purchase of this quote is open",
+        "Finish or cancel that purchase; its status says what is due.",
+    )
+    CREDIT_QUOTE_EXPIRED = Rule(409, False, "the quote has expired", "Ask for a new quote.")
+    PAYMENT_ATTEMPT_ALREADY_PAID = Rule(
+        409, False, "the attempt has been paid and can no longer be canceled", "Look at its status."
+    )
+    PAYMENT_ATTEMPT_NOT_CANCELABLE = Rule(
+        409, False, "a payment is on its way, so the attempt cannot be canceled", "Wait for its outcome."
+    )
+    LAST_AGENT = Rule(
+        409,
+        False,
+        "the last agent of an organization cannot be revoked: nobody could reach its credits",
+        "Invite another agent first.",
+    )
+    AGENT_LIMIT_REACHED = Rule(
+        409, False, "the organization has as many agents as it may have", "Revoke an agent that is not needed."
+    )
+    PAYMENT_PROVIDER_REFUSED = Rule(
+        502, False, "the payment provider refused the request", "Quote again, perhaps on the other payment method."
+    )
+    PAYMENT_METHOD_UNAVAILABLE = Rule(
+        503, True, "this payment method is not available now", "Use another method, or try again later."
+    )
+    PAYMENT_OUTCOME_UNKNOWN = Rule(
+        503,
+        True,
+        "the payment provider has not confirmed the request; nothing is lost and nothing will be asked twice",
+        "Send the same request with the same idempotency key again.",
+    )
+    SERVICE_UNAVAILABLE = Rule(503, True, "the service cannot answer now", "Try the same request again.")
+    INTERNAL_ERROR = Rule(500, True, "something went wrong on our side", "Try again; name the trace id if it persists.")
+
+    @property
+    def code(self) -> str:
+        """The code in the answer's error object."""
+        return self.name
+
+    @property
+    def rule(self) -> Rule:
+        """What follows from the refusal."""
+        return self.value
+
+
+class Refused(Exception):
+    """A refusal on its way to the caller. `recovery` says what to do next and is merged into the answer's."""
+
+    def __init__(
+        self, refusal: Refusal, message: str | None = None, *, recovery: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(message or refusal.rule.message)
+        self.refusal = refusal
+        self.message = message or refusal.rule.message
+        self.recovery = dict(recovery or {})

@@ -1,0 +1,184 @@
+"""Sending a stored request to a provider, and recording what came of it.
+
+Theory of operation
+-------------------
+A request is stored, with its exact parameters and its provider key, in the transaction that makes the attempt (or
+opens it again). `carry_out` sends it **outside any transaction** and stores the answer in another. Between the two the
+process may die, the answer may be lost, two processes may send at once: every repetition sends the same bytes
+under the same key, so the provider makes one object and tells it each time. `unknown` says that it was sent and that
+nobody knows what became of it. After `REPLAY_WINDOW` the provider may have forgotten the key; then nothing is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from billing import activity
+from billing.actions import object_id, stored
+from billing.attempts import AttemptState, Happening, RequestState, after
+from billing.database import Sessions
+from billing.tables import PaymentAttempt, ProviderRequestRow
+from rails.rail import Action, CheckoutAction, OutcomeUnknown, ProviderRefused, ProviderRequest, Rail, RailUnavailable
+
+Clock = Callable[[], datetime]
+
+REPLAY_WINDOW: Final = timedelta(hours=23)
+"""Stripe keeps idempotency keys for at least 24 hours. Source: Stripe API reference, Idempotent requests."""
+FIRST_RETRY: Final = timedelta(seconds=60)
+RETRY_MAX: Final = timedelta(minutes=15)
+DUE_MAX: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class RequestId:
+    """Which request: the `number`-th of an attempt."""
+
+    organization_id: UUID
+    attempt_id: UUID
+    number: int
+
+
+def store(session: AsyncSession, attempt: PaymentAttempt, request: ProviderRequest, now: datetime) -> None:
+    """Put a request beside its attempt, before anything is sent."""
+    session.add(
+        ProviderRequestRow(
+            organization_id=attempt.organization_id,
+            attempt_id=attempt.id,
+            number=attempt.request_number,
+            provider_key=request.provider_key,
+            parameters=request.parameters,
+            state=RequestState.STORED,
+            next_try_at=now + FIRST_RETRY,
+            created_at=now,
+        )
+    )
+
+
+async def carry_out(sessions: Sessions, rail: Rail, request_id: RequestId, *, clock: Clock) -> None:
+    """Send the request unless its outcome is known, and record the answer.
+
+    Raises `OutcomeUnknown`, `RailUnavailable` or `ProviderRefused` after recording it.
+    """
+    async with sessions() as session:
+        row = await _row(session, request_id)
+    if row.state in {RequestState.ANSWERED, RequestState.REFUSED}:
+        return
+    if clock() - row.created_at > REPLAY_WINDOW:
+        raise OutcomeUnknown(f"{row.provider_key} is older than the provider keeps keys")
+    try:
+        action = await rail.start(ProviderRequest(row.provider_key, row.parameters))
+    except OutcomeUnknown as error:
+        await _record_failure(sessions, request_id, RequestState.UNKNOWN, error, clock())
+        raise
+    except RailUnavailable as error:
+        await _record_failure(sessions, request_id, RequestState(row.state), error, clock())
+        raise
+    except ProviderRefused as error:
+        await _record_refusal(sessions, request_id, error, clock())
+        raise
+    await _record_answer(sessions, request_id, action, clock())
+
+
+async def _row(session: AsyncSession, request_id: RequestId) -> ProviderRequestRow:
+    key = (request_id.organization_id, request_id.attempt_id, request_id.number)
+    row = await session.get(ProviderRequestRow, key, populate_existing=True)
+    if row is None:
+        raise LookupError(f"attempt {request_id.attempt_id} has no request {request_id.number}")
+    return row
+
+
+async def locked_attempt(session: AsyncSession, organization_id: UUID, attempt_id: UUID) -> PaymentAttempt | None:
+    """The attempt, locked: behind its quote in the lock order, before its external payment."""
+    query = (
+        select(PaymentAttempt)
+        .where(col(PaymentAttempt.organization_id) == organization_id, col(PaymentAttempt.id) == attempt_id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    return (await session.exec(query)).first()
+
+
+async def _both_locked(session: AsyncSession, request_id: RequestId) -> tuple[PaymentAttempt, ProviderRequestRow]:
+    """The attempt's lock guards its requests too."""
+    attempt = await locked_attempt(session, request_id.organization_id, request_id.attempt_id)
+    if attempt is None:
+        raise LookupError(f"there is no attempt {request_id.attempt_id}")
+    return attempt, await _row(session, request_id)
+
+
+def retry_after(tries: int) -> timedelta:
+    """How long to wait after the `tries`-th failure: doubling, bounded."""
+    doubled: timedelta = FIRST_RETRY * 2 ** min(tries, 10)
+    return min(doubled, RETRY_MAX)
+
+
+async def _record_failure(
+    sessions: Sessions, request_id: RequestId, state: RequestState, error: Exception, now: datetime
+) -> None:
+    async with sessions() as session, session.begin():
+        _, row = await _both_locked(session, request_id)
+        if row.state not in {RequestState.ANSWERED, RequestState.REFUSED}:
+            # What was unknown once stays unknown: this try's failure says nothing about the one before.
+            row.state = RequestState.UNKNOWN if row.state == RequestState.UNKNOWN else state
+            row.error = str(error)
+            row.tries += 1
+            row.next_try_at = now + retry_after(row.tries)
+
+
+async def _record_refusal(sessions: Sessions, request_id: RequestId, error: ProviderRefused, now: datetime) -> None:
+    async with sessions() as session, session.begin():
+        attempt, row = await _both_locked(session, request_id)
+        if row.state in {RequestState.ANSWERED, RequestState.REFUSED}:
+            return
+        row.state, row.error, row.answered_at = RequestState.REFUSED, str(error), now
+        if attempt.request_number == row.number:
+            _move(attempt, Happening.FAILED, now, reason=str(error))
+
+
+async def _record_answer(sessions: Sessions, request_id: RequestId, action: Action, now: datetime) -> None:
+    async with sessions() as session, session.begin():
+        attempt, row = await _both_locked(session, request_id)
+        if row.state == RequestState.ANSWERED:
+            return
+        row.state, row.error, row.answered_at = RequestState.ANSWERED, None, now
+        row.action, row.external_id = stored(action), object_id(action)
+        if attempt.request_number == row.number:
+            attempt.object_id = row.external_id
+            _move(attempt, Happening.OPENED, now, reason=None)
+        if isinstance(action, CheckoutAction):
+            activity.checkout_session_created(session, attempt, action.session_id, now)
+
+
+def _move(attempt: PaymentAttempt, happening: Happening, now: datetime, *, reason: str | None) -> None:
+    state = after(AttemptState(attempt.state), happening)
+    if state != attempt.state:
+        attempt.state, attempt.reason, attempt.updated_at = state, reason, now
+
+
+async def due(sessions: Sessions, *, now: datetime) -> list[tuple[str, RequestId]]:
+    """Requests whose outcome should be known by now, with their methods: the worker sends them again."""
+    query = (
+        select(PaymentAttempt.method, ProviderRequestRow)
+        .join(
+            PaymentAttempt,
+            (col(PaymentAttempt.organization_id) == col(ProviderRequestRow.organization_id))
+            & (col(PaymentAttempt.id) == col(ProviderRequestRow.attempt_id)),
+        )
+        .where(
+            col(ProviderRequestRow.state).in_([RequestState.STORED, RequestState.UNKNOWN]),
+            col(ProviderRequestRow.next_try_at) <= now,
+            col(ProviderRequestRow.created_at) > now - REPLAY_WINDOW,
+        )
+        .order_by(col(ProviderRequestRow.next_try_at))
+        .limit(DUE_MAX)
+    )
+    async with sessions() as session:
+        rows = (await session.exec(query)).all()
+    return [(method, RequestId(row.organization_id, row.attempt_id, row.number)) for method, row in rows]

@@ -1,0 +1,29 @@
+"""Alembic revisions. `upgrade` brings a database to the newest; a revision with SQL reads the file beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+
+def _config(url: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.attributes["url"] = url
+    return config
+
+
+def upgrade(url: str) -> None:
+    """Migrate the database at `url` (`postgresql+asyncpg://…`, as the migrating role) to the newest revision."""
+    command.upgrade(_config(url), "head")
+
+
+def newest() -> str:
+    """The revision that this code expects."""
+    head = ScriptDirectory.from_config(_config("")).get_current_head()
+    if head is None:
+        raise RuntimeError("there are no migrations")
+    return head

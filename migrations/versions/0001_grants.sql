@@ -1,0 +1,35 @@
+-- Who may do what. The run role owns nothing, deletes nothing, and writes the books through one function only.
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA ledger FROM PUBLIC;
+GRANT USAGE ON SCHEMA ledger, billing, webhooks TO purser_run;
+GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO purser_run;
+GRANT EXECUTE ON FUNCTION ledger.post_v1, ledger.clock() TO purser_run;
+
+-- Insert-only: proof and history.
+GRANT SELECT, INSERT ON billing.external_payments, billing.receipts, billing.activity_events TO purser_run;
+-- A role without UPDATE may not even lock a row, so each of these may change the columns that really change.
+GRANT SELECT, INSERT ON billing.organizations, billing.agents, billing.agent_tokens, billing.credit_quotes,
+  billing.payment_attempts, billing.provider_requests, webhooks.letters TO purser_run;
+GRANT UPDATE (touched_at) ON billing.organizations TO purser_run;
+GRANT UPDATE (name, runtime, contact, revoked_at) ON billing.agents TO purser_run;
+GRANT UPDATE (revoked_at) ON billing.agent_tokens TO purser_run;
+GRANT UPDATE (settled_at) ON billing.credit_quotes TO purser_run;
+GRANT UPDATE (state, reason, request_number, object_id, cancel_requested_at, payable_until, updated_at)
+  ON billing.payment_attempts TO purser_run;
+GRANT UPDATE (state, error, external_id, action, tries, next_try_at, answered_at)
+  ON billing.provider_requests TO purser_run;
+GRANT UPDATE (state, reason, tries, next_try_at, done_at) ON webhooks.letters TO purser_run;
+GRANT SELECT ON public.alembic_version TO purser_run;
+
+ALTER SCHEMA ledger OWNER TO purser_owner;
+DO $$
+DECLARE thing record;
+BEGIN
+  FOR thing IN SELECT c.oid::regclass AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE n.nspname = 'ledger' AND c.relkind IN ('r', 'v') LOOP
+    EXECUTE format('ALTER TABLE %s OWNER TO purser_owner', thing.name);
+  END LOOP;
+  FOR thing IN SELECT p.oid::regprocedure AS name FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+               WHERE n.nspname = 'ledger' LOOP
+    EXECUTE format('ALTER FUNCTION %s OWNER TO purser_owner', thing.name);
+  END LOOP;
+END $$;

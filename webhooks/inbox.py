@@ -1,0 +1,144 @@
+"""Letters are stored once, as the bytes that were signed, and claimed in batches that no other worker claims."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import update
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from billing.database import Sessions
+from billing.fresh import new_id
+from webhooks.tables import Letter
+
+CLAIM_MAX: Final = 20
+CLAIM_FOR: Final = timedelta(seconds=60)
+"""A worker that dies with claimed letters delays them by this long; nothing is lost."""
+TRIES_MAX: Final = 12
+"""With the back-off below a letter is tried for about two hours before it is parked."""
+_FIRST_RETRY: Final = timedelta(seconds=2)
+_RETRY_MAX: Final = timedelta(minutes=20)
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What is known of a letter before it is understood."""
+
+    source: str
+    provider_event_id: str
+    type: str
+    body: bytes
+
+
+async def store(sessions: Sessions, envelope: Envelope, *, now: datetime) -> bool:
+    """Keep the letter; False when it was here already. One insert, committed when this returns."""
+    statement = (
+        insert(Letter)
+        .values(
+            id=new_id(now),
+            source=envelope.source,
+            provider_event_id=envelope.provider_event_id,
+            type=envelope.type,
+            body=envelope.body,
+            next_try_at=now,
+            received_at=now,
+        )
+        .on_conflict_do_nothing(constraint="one_letter_per_event")
+        .returning(col(Letter.id))
+    )
+    async with sessions() as session, session.begin():
+        return (await session.execute(statement)).first() is not None
+
+
+async def claim(sessions: Sessions, *, now: datetime) -> list[Letter]:
+    """The letters that are due, oldest first, at most `CLAIM_MAX`; nobody else gets them for `CLAIM_FOR`."""
+    query = (
+        select(Letter)
+        .where(col(Letter.state) == "pending", col(Letter.next_try_at) <= now)
+        .order_by(col(Letter.next_try_at), col(Letter.id))
+        .limit(CLAIM_MAX)
+        .with_for_update(skip_locked=True)
+    )
+    async with sessions() as session, session.begin():
+        letters = list((await session.exec(query)).all())
+        for letter in letters:
+            letter.tries += 1
+            letter.next_try_at = now + CLAIM_FOR
+        return letters
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The lock that fulfillment takes on a letter: first in the lock order, done before the books are touched."""
+
+    letter_id: UUID
+
+    async def lock(self, session: AsyncSession) -> bool:
+        """Lock the letter; False when it is no longer waiting."""
+        query = select(Letter.state).where(col(Letter.id) == self.letter_id).with_for_update(key_share=True)
+        return (await session.exec(query)).first() == "pending"
+
+    async def done(self, session: AsyncSession, now: datetime) -> None:
+        """Mark the letter done in this transaction."""
+        statement = (
+            update(Letter).where(col(Letter.id) == self.letter_id).values(state="done", done_at=now, reason=None)
+        )
+        await session.execute(statement)
+
+
+async def finish(sessions: Sessions, letter_id: UUID, state: str, *, reason: str | None, now: datetime) -> None:
+    """Move a waiting letter to `done`, `ignored` or `parked`. A letter that is not waiting any more stays as it is."""
+    statement = (
+        update(Letter)
+        .where(col(Letter.id) == letter_id, col(Letter.state) == "pending")
+        .values(state=state, reason=reason, done_at=now)
+    )
+    async with sessions() as session, session.begin():
+        await session.execute(statement)
+
+
+async def postpone(sessions: Sessions, letter: Letter, *, reason: str, now: datetime) -> bool:
+    """Try the letter again later, or park it after `TRIES_MAX` tries. Whether it was parked."""
+    if letter.tries >= TRIES_MAX:
+        await finish(sessions, letter.id, "parked", reason=f"after {letter.tries} tries: {reason}", now=now)
+        return True
+    statement = (
+        update(Letter)
+        .where(col(Letter.id) == letter.id, col(Letter.state) == "pending")
+        .values(next_try_at=now + _back_off(letter.tries), reason=reason)
+    )
+    async with sessions() as session, session.begin():
+        await session.execute(statement)
+    return False
+
+
+def _back_off(tries: int) -> timedelta:
+    doubled: timedelta = _FIRST_RETRY * 2 ** min(tries, 10)
+    return min(doubled, _RETRY_MAX)
+
+
+async def listed(session: AsyncSession, *, state: str | None, before: UUID | None, limit: int) -> list[Letter]:
+    """Letters for an operator, newest first, from behind `before`."""
+    query = select(Letter)
+    if state is not None:
+        query = query.where(col(Letter.state) == state)
+    if before is not None:
+        query = query.where(col(Letter.id) < before)
+    return list((await session.exec(query.order_by(col(Letter.id).desc()).limit(limit))).all())
+
+
+async def retry(sessions: Sessions, letter_id: UUID, *, now: datetime) -> bool:
+    """Let a parked letter be tried again at once. False when there is no such parked letter."""
+    statement = (
+        update(Letter)
+        .where(col(Letter.id) == letter_id, col(Letter.state) == "parked")
+        .values(state="pending", tries=0, next_try_at=now, done_at=None)
+        .returning(col(Letter.id))
+    )
+    async with sessions() as session, session.begin():
+        return (await session.execute(statement)).first() is not None

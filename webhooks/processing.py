@@ -1,0 +1,82 @@
+"""A letter becomes facts, and facts are applied.
+
+The message is only a nudge: the objects it is about are read again from the provider, with nothing locked, and what
+they are now is applied. The letter is done in the transaction of its last fact. What cannot be applied yet is tried
+again with back-off; what a person must look at is parked, with the reason.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+
+from billing import fulfillment
+from billing.database import Sessions
+from billing.fulfillment import Verdict
+from billing.requests import Clock
+from rails.rail import Fact, ProviderRefused, Rail, RailUnavailable, Reference
+from webhooks import inbox
+from webhooks.inbox import Hold
+from webhooks.tables import Letter
+
+log = structlog.get_logger()
+
+
+async def process_due(sessions: Sessions, *, rails: Iterable[Rail], livemode: bool, clock: Clock) -> int:
+    """Process the letters that are due; how many there were."""
+    letters = await inbox.claim(sessions, now=clock())
+    for letter in letters:
+        await process(sessions, letter, rails=rails, livemode=livemode, clock=clock)
+    return len(letters)
+
+
+async def process(sessions: Sessions, letter: Letter, *, rails: Iterable[Rail], livemode: bool, clock: Clock) -> None:
+    """Process one claimed letter. Raises nothing: what goes wrong is written on the letter."""
+    try:
+        facts = await _facts(letter, rails)
+        if facts is None:
+            await inbox.finish(sessions, letter.id, "ignored", reason="no rail knows this event", now=clock())
+            return
+        await _apply(sessions, letter, facts, livemode=livemode, clock=clock)
+    except RailUnavailable as error:
+        await _later(sessions, letter, f"the provider could not be read: {error}", clock)
+    except ProviderRefused as error:
+        await _later(sessions, letter, f"the provider refused to be read: {error}", clock)
+    except Exception as error:
+        log.exception("letter_failed", letter_id=str(letter.id), type=letter.type)
+        await _later(sessions, letter, f"{type(error).__name__}", clock)
+
+
+async def _facts(letter: Letter, rails: Iterable[Rail]) -> list[Fact] | None:
+    """What is true now of the objects the letter is about; none when it is about nothing of ours."""
+    event: dict[str, Any] = json.loads(letter.body)
+    asked: list[tuple[Rail, Reference]] = [(rail, reference) for rail in rails for reference in rail.references(event)]
+    if not asked:
+        return None
+    return [fact for rail, reference in asked for fact in await rail.read(reference)]
+
+
+async def _apply(sessions: Sessions, letter: Letter, facts: list[Fact], *, livemode: bool, clock: Clock) -> None:
+    if not facts:
+        await inbox.finish(sessions, letter.id, "ignored", reason="about nothing of ours", now=clock())
+        return
+    for position, fact in enumerate(facts, 1):
+        last = Hold(letter.id) if position == len(facts) else None
+        judged = await fulfillment.apply(sessions, fact, livemode=livemode, now=clock(), letter=last)
+        if judged.verdict is Verdict.PARKED:
+            await inbox.finish(sessions, letter.id, "parked", reason=judged.reason, now=clock())
+            log.error("letter_parked", letter_id=str(letter.id), type=letter.type, reason=judged.reason)
+            return
+        if judged.verdict is Verdict.NOT_YET:
+            await _later(sessions, letter, judged.reason or "not applicable yet", clock)
+            return
+
+
+async def _later(sessions: Sessions, letter: Letter, reason: str, clock: Clock) -> None:
+    if await inbox.postpone(sessions, letter, reason=reason, now=clock()):
+        log.error("letter_parked", letter_id=str(letter.id), type=letter.type, reason=reason)
+    else:
+        log.warning("letter_postponed", letter_id=str(letter.id), type=letter.type, reason=reason, tries=letter.tries)
