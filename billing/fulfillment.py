@@ -88,7 +88,6 @@ async def apply(
         if letter is not None:
             await letter.done(session, now)
         if operations:
-            await session.flush()
             await posting.post(session, operations)
         return judged
 

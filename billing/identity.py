@@ -145,7 +145,6 @@ async def sign_up(
         await session.flush()
         agent = await _add_agent(session, organization_id, newcomer, now)
         token = _token_if(session, agent, want_token, now)
-        await session.flush()
         await posting.post(session, [opening(id=new_id(now), organization_id=organization_id, event_at=now)])
         return SignedUp(agent, token, rotated=False, contact_known=bool(known))
 
@@ -219,7 +218,7 @@ async def _revoke_tokens(session: AsyncSession, organization_id: UUID, agent_id:
         )
         .values(revoked_at=now)
     )
-    await session.execute(statement)
+    await session.exec(statement)
 
 
 async def rotate_token(sessions: Sessions, actor: Actor, *, now: datetime) -> str:

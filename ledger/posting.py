@@ -1,7 +1,8 @@
 """The one way to write the books: a batch of operations through `ledger.post_v1`, inside the caller's transaction.
 
 Called through the session, never through its raw connection (SQLAlchemy sends BEGIN only at its own first statement).
-It is the last statement before COMMIT: while it runs and after it, the books stay locked.
+It is the last statement before COMMIT: what the session still has to write is flushed first, and the books stay locked
+until the transaction ends.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ async def post(session: AsyncSession, operations: Sequence[Operation]) -> list[P
     """
     if len(operations) > OPERATIONS_MAX:
         raise ValueError(f"at most {OPERATIONS_MAX} operations are posted at a time")
-    rows = (await session.execute(_POST, _parameters(operations))).all()
+    await session.flush()
+    connection = await session.connection()
+    rows = (await connection.execute(_POST, _parameters(operations))).all()
     answers = [
         Posted(
             operation_id=operations[row.item - 1].id,

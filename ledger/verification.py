@@ -42,7 +42,8 @@ class _Rebuilt:
 
     def balance(self, code: str, currency: str) -> int:
         net = self.debits[code, currency] - self.credits[code, currency]
-        return net if chart.account(code).side is Side.DEBIT else -net
+        known = chart.BY_CODE.get(code)
+        return -net if known is not None and known.side is Side.CREDIT else net
 
 
 async def verify_book(session: AsyncSession, organization_id: UUID) -> list[Mismatch]:

@@ -1,4 +1,4 @@
-"""Alembic revisions. `upgrade` brings a database to the newest; a revision with SQL reads the file beside it."""
+"""Alembic revisions, in `versions/`. `upgrade` brings a database to the newest; SQL stands in files beside a revision."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ async def store(sessions: Sessions, envelope: Envelope, *, now: datetime) -> boo
         .returning(col(Letter.id))
     )
     async with sessions() as session, session.begin():
-        return (await session.execute(statement)).first() is not None
+        return (await session.exec(statement)).first() is not None
 
 
 async def claim(sessions: Sessions, *, now: datetime) -> list[Letter]:
@@ -88,7 +88,7 @@ class Hold:
         statement = (
             update(Letter).where(col(Letter.id) == self.letter_id).values(state="done", done_at=now, reason=None)
         )
-        await session.execute(statement)
+        await session.exec(statement)
 
 
 async def finish(sessions: Sessions, letter_id: UUID, state: str, *, reason: str | None, now: datetime) -> None:
@@ -99,7 +99,7 @@ async def finish(sessions: Sessions, letter_id: UUID, state: str, *, reason: str
         .values(state=state, reason=reason, done_at=now)
     )
     async with sessions() as session, session.begin():
-        await session.execute(statement)
+        await session.exec(statement)
 
 
 async def postpone(sessions: Sessions, letter: Letter, *, reason: str, now: datetime) -> bool:
@@ -113,7 +113,7 @@ async def postpone(sessions: Sessions, letter: Letter, *, reason: str, now: date
         .values(next_try_at=now + _back_off(letter.tries), reason=reason)
     )
     async with sessions() as session, session.begin():
-        await session.execute(statement)
+        await session.exec(statement)
     return False
 
 
@@ -141,4 +141,4 @@ async def retry(sessions: Sessions, letter_id: UUID, *, now: datetime) -> bool:
         .returning(col(Letter.id))
     )
     async with sessions() as session, session.begin():
-        return (await session.execute(statement)).first() is not None
+        return (await session.exec(statement)).first() is not None

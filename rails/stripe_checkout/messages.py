@@ -1,0 +1,147 @@
+"""Orders, sessions and events of Stripe Checkout in our words. Pure.
+
+Sources: https://docs.stripe.com/api/checkout/sessions (parameters of stripe 16.1.0, API version 2026-10-28.endive),
+https://docs.stripe.com/checkout/fulfillment, https://docs.stripe.com/webhooks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from rails import stripe_objects
+from rails.rail import (
+    ActionExpired,
+    ActionOpen,
+    CheckoutAction,
+    Fact,
+    Order,
+    PaymentFailed,
+    PaymentProcessing,
+    PaymentSettled,
+    ProviderRequest,
+    Reference,
+    Unaccountable,
+)
+
+METHOD_ID: Final = "stripe_checkout"
+SESSION: Final = "checkout_session"
+PAYMENT_INTENT: Final = "payment_intent"
+
+_KIND_BY_EVENT: Final = {
+    "checkout.session.completed": SESSION,
+    "checkout.session.async_payment_succeeded": SESSION,
+    "checkout.session.async_payment_failed": SESSION,
+    "checkout.session.expired": SESSION,
+    "payment_intent.succeeded": PAYMENT_INTENT,
+    "payment_intent.payment_failed": PAYMENT_INTENT,
+    "payment_intent.processing": PAYMENT_INTENT,
+    "payment_intent.canceled": PAYMENT_INTENT,
+    "charge.succeeded": PAYMENT_INTENT,
+}
+_PAYMENT_OVER: Final = frozenset({"requires_payment_method", "canceled"})
+"""Where a payment intent stands when a delayed payment of a completed session did not arrive."""
+
+
+def request(order: Order) -> ProviderRequest:
+    """The session to create for `order`. `payable_until` must lie 30 minutes to 24 hours ahead, as Stripe wants it."""
+    provider_key = f"cs:{order.attempt_id}:{order.number}"
+    metadata = stripe_objects.metadata(order, method_id=METHOD_ID, provider_key=provider_key)
+    price = {
+        "currency": "usd",
+        "unit_amount": stripe_objects.usd_cents(order),
+        "product_data": {"name": order.description},
+    }
+    parameters = {
+        "mode": "payment",
+        "line_items": [{"price_data": price, "quantity": 1}],
+        "allowed_payment_method_types": ["card"],
+        "client_reference_id": order.attempt_id,
+        "metadata": metadata,
+        # Refunds and disputes name the payment intent and never the session, so both carry our names.
+        "payment_intent_data": {"description": order.description, "metadata": metadata},
+        # The page of the attempt tells what happened, so that no session id has to come back through the payer.
+        "success_url": f"{order.handoff_url}?returned=1",
+        "cancel_url": order.handoff_url,
+        "expires_at": int(order.payable_until.timestamp()),
+        # The Dashboard's setting would decide otherwise, and the payer would see another currency.
+        "adaptive_pricing": {"enabled": False},
+    }
+    return ProviderRequest(provider_key=provider_key, parameters=stripe_objects.encoded(parameters))
+
+
+def action(session: Mapping[str, Any]) -> CheckoutAction | None:
+    """What the payer must open; None when the session has no page (then it is not open)."""
+    if not session.get("url"):
+        return None
+    return CheckoutAction(
+        session_id=session["id"], url=session["url"], expires_at=stripe_objects.at(session["expires_at"])
+    )
+
+
+def references(event: Mapping[str, Any]) -> Sequence[Reference]:
+    """The session or payment intent that `event` is about, if it is of our making."""
+    kind = _KIND_BY_EVENT.get(str(event.get("type")))
+    thing = stripe_objects.event_object(event)
+    if kind is None or stripe_objects.origin(thing, method_id=METHOD_ID) is None:
+        return ()
+    external_id = thing.get("payment_intent" if thing.get("object") == "charge" else "id")
+    return (Reference(kind, external_id),) if isinstance(external_id, str) else ()
+
+
+def facts(session: Mapping[str, Any]) -> Sequence[Fact]:
+    """What is true of a session (read with `payment_intent.latest_charge` expanded); empty when it is not ours."""
+    origin = stripe_objects.origin(session, method_id=METHOD_ID)
+    if origin is None:
+        return ()
+    common = _common(session, origin)
+    match session.get("status"), session.get("payment_status"):
+        case "open", _:
+            return (ActionOpen(**common),)
+        case "expired", _:
+            return (ActionExpired(**common),)
+        case "complete", "paid":
+            return (_settled(session, common),)
+        case "complete", "unpaid":
+            return (_unpaid(session, common),)
+        case status, payment_status:
+            reason = f"the session is {status} with payment status {payment_status}"
+            return (Unaccountable(**common, reason=reason),)
+
+
+def _common(session: Mapping[str, Any], origin: stripe_objects.Origin) -> stripe_objects.Common:
+    charge = stripe_objects.nested(session, "payment_intent", "latest_charge")
+    return {
+        "method_id": METHOD_ID,
+        "attempt_id": origin.attempt_id,
+        "provider_key": origin.provider_key,
+        "object_id": session["id"],
+        "livemode": session["livemode"],
+        "occurred_at": stripe_objects.at((charge or session)["created"]),
+    }
+
+
+def _settled(session: Mapping[str, Any], common: stripe_objects.Common) -> Fact:
+    intent = stripe_objects.nested(session, "payment_intent")
+    totals = stripe_objects.nested(session, "total_details")
+    if intent is None or totals is None or session.get("amount_subtotal") is None:
+        return Unaccountable(**common, reason="the session is paid but shows no payment intent or no amounts")
+    card = stripe_objects.nested(intent, "latest_charge", "payment_method_details", "card")
+    return PaymentSettled(
+        **common,
+        payment_kind=PAYMENT_INTENT,
+        payment_id=intent["id"],
+        currency=session["currency"],
+        subtotal=session["amount_subtotal"],
+        discount=totals["amount_discount"],
+        tax=totals["amount_tax"],
+        total=session["amount_total"],
+        details=stripe_objects.texts(card, "brand", "last4"),
+    )
+
+
+def _unpaid(session: Mapping[str, Any], common: stripe_objects.Common) -> Fact:
+    intent = stripe_objects.nested(session, "payment_intent")
+    if intent is None or intent.get("status") not in _PAYMENT_OVER:
+        return PaymentProcessing(**common)
+    return PaymentFailed(**common, reason="The payment did not arrive: the bank or the card refused it.")

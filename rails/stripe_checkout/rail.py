@@ -1,0 +1,65 @@
+"""Stripe Checkout as a rail: the calls around `messages`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rails.rail import CheckoutAction, Fact, Order, ProviderRefused, ProviderRequest, Reference
+from rails.stripe_checkout import messages
+from rails.stripe_door import StripeDoor
+
+
+class StripeCheckout:
+    """A human opens a link and pays by card. Keeps what `rails.rail.Rail` promises."""
+
+    def __init__(self, door: StripeDoor) -> None:
+        self._door = door
+
+    @property
+    def method_id(self) -> str:
+        """The public id, `stripe_checkout`."""
+        return messages.METHOD_ID
+
+    def prepare(self, order: Order, /) -> ProviderRequest:
+        """The session to create, under `cs:{attempt}:{number}`. Pure."""
+        return messages.request(order)
+
+    async def start(self, request: ProviderRequest, /) -> CheckoutAction:
+        """Create the session, or get the one that this request made before."""
+        session = await self._door.create_checkout_session(json.loads(request.parameters), request.provider_key)
+        action = messages.action(session)
+        if action is None:
+            raise ProviderRefused(code="no_checkout_page", message="Stripe made a session without a page to pay on")
+        return action
+
+    def references(self, event: Mapping[str, Any], /) -> Sequence[Reference]:
+        """The session or payment intent that a decoded Stripe event is about. Pure."""
+        return messages.references(event)
+
+    async def read(self, reference: Reference, /) -> Sequence[Fact]:
+        """What is true now of a session, or of the session that a payment intent belongs to."""
+        if reference.kind == messages.SESSION:
+            return messages.facts(await self._door.retrieve_checkout_session(reference.external_id))
+        if reference.kind == messages.PAYMENT_INTENT:
+            sessions = await self._door.checkout_sessions_of_payment_intent(reference.external_id)
+            return tuple(fact for session in sessions for fact in messages.facts(session))
+        raise ValueError(f"{messages.METHOD_ID} has no objects of kind {reference.kind!r}")
+
+    async def close(self, object_id: str, /) -> Sequence[Fact]:
+        """Expire the session; a session that is not open any more is read instead. Safe to repeat.
+
+        Raises `OutcomeUnknown` like a write, and `ProviderRefused` when the session stays open.
+        """
+        try:
+            session = await self._door.expire_checkout_session(object_id)
+        except ProviderRefused:
+            session = await self._door.retrieve_checkout_session(object_id)
+            if session.get("status") == "open":
+                raise
+        return messages.facts(session)
+
+    async def probe(self) -> None:
+        """Ask Stripe for something cheap."""
+        await self._door.probe()

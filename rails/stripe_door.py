@@ -1,0 +1,185 @@
+"""The one place that knows the `stripe` package: calls go out here, plain dicts and our own errors come back.
+
+Theory of operation
+-------------------
+A call is made once. The package's own retries are off, because a creation is governed by the stored key and bytes, and
+because billing and the worker have their own back-off. A failure becomes a `Failure` (what came back), and the table in
+`stripe_errors` says what it means. Every call leaves its mark in `health`, which the rails that share the door share.
+
+The package's types lack the crypto deposit options, so those intents are created by a raw request with a preview
+`Stripe-Version`. Sources: stripe 16.1.0, https://docs.stripe.com/api.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+import httpx
+import stripe
+
+from rails import stripe_errors
+from rails.health import Health
+from rails.stripe_errors import Failure, Outcome
+
+if TYPE_CHECKING:
+    from stripe.params import PaymentIntentRetrieveParams
+    from stripe.params.checkout import SessionCreateParams
+
+CONNECT_TIMEOUT_S: Final = 5.0
+TIMEOUT_S: Final = 20.0
+SESSIONS_MAX: Final = 10
+"""Sessions read of one payment intent. Stripe makes an intent for one session, so that ten is a bound, not a page."""
+
+_Answer = TypeVar("_Answer")
+_NOTHING_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+# Telemetry would write an id into the home folder and send facts about this machine along with each call.
+stripe.enable_telemetry = False
+
+
+class StripeDoor:
+    """Stripe's API as this service uses it. Safe to share between tasks of one event loop.
+
+    Writes raise `ProviderRefused`, `RailUnavailable` or `OutcomeUnknown`; reads only the first two.
+    """
+
+    def __init__(
+        self,
+        secret_key: str,
+        *,
+        clock: Callable[[], datetime],
+        api_base: str | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        """`api_base` is another address than Stripe's, as of a sandbox; `timeout_s` bounds a whole call."""
+        self.health = Health()
+        self._clock = clock
+        self._api_base = api_base or stripe.DEFAULT_API_BASE
+        self._timeout_s = timeout_s
+        connect_s = min(CONNECT_TIMEOUT_S, timeout_s / 2)
+        self._http = stripe.HTTPXClient(timeout=httpx.Timeout(timeout_s, connect=connect_s, pool=connect_s))
+        self._client = stripe.StripeClient(
+            secret_key,
+            base_addresses={"api": self._api_base},
+            http_client=self._http,
+            max_network_retries=0,
+        )
+
+    def __repr__(self) -> str:
+        return f"StripeDoor({self._api_base!r})"
+
+    async def aclose(self) -> None:
+        """Close the connections. The door cannot be used afterwards."""
+        await self._http.close_async()  # type: ignore[no-untyped-call]
+
+    async def create_checkout_session(self, parameters: Mapping[str, Any], provider_key: str) -> dict[str, Any]:
+        """A new Checkout Session, or the one that was made under `provider_key` before."""
+        return await self._object(
+            self._client.v1.checkout.sessions.create_async(
+                cast("SessionCreateParams", parameters), {"idempotency_key": provider_key}
+            ),
+            writing=True,
+        )
+
+    async def retrieve_checkout_session(self, session_id: str) -> dict[str, Any]:
+        """A session with its payment intent and that one's latest charge expanded."""
+        return await self._object(
+            self._client.v1.checkout.sessions.retrieve_async(session_id, {"expand": ["payment_intent.latest_charge"]}),
+            writing=False,
+        )
+
+    async def checkout_sessions_of_payment_intent(self, payment_intent_id: str) -> list[dict[str, Any]]:
+        """The sessions that made a payment intent, expanded like `retrieve_checkout_session`; at most ten."""
+        page = await self._object(
+            self._client.v1.checkout.sessions.list_async(
+                {
+                    "payment_intent": payment_intent_id,
+                    "limit": SESSIONS_MAX,
+                    "expand": ["data.payment_intent.latest_charge"],
+                }
+            ),
+            writing=False,
+        )
+        return list(page.get("data", []))
+
+    async def expire_checkout_session(self, session_id: str) -> dict[str, Any]:
+        """Make an open session unpayable. `ProviderRefused` when it is not open any more."""
+        return await self._object(self._client.v1.checkout.sessions.expire_async(session_id), writing=True)
+
+    async def create_payment_intent(
+        self, parameters: Mapping[str, Any], provider_key: str, api_version: str
+    ) -> dict[str, Any]:
+        """A new payment intent in a preview version, or the one that was made under `provider_key` before."""
+        response = await self._call(
+            self._client.raw_request_async(
+                "post", "/v1/payment_intents", stripe_version=api_version, idempotency_key=provider_key, **parameters
+            ),
+            writing=True,
+        )
+        return cast("dict[str, Any]", json.loads(response.body))
+
+    async def retrieve_payment_intent(self, payment_intent_id: str, api_version: str | None = None) -> dict[str, Any]:
+        """A payment intent with its latest charge expanded, in the pinned API version or in `api_version`."""
+        expand: PaymentIntentRetrieveParams = {"expand": ["latest_charge"]}
+        return await self._object(
+            self._client.v1.payment_intents.retrieve_async(payment_intent_id, expand, {"stripe_version": api_version}),
+            writing=False,
+        )
+
+    async def cancel_payment_intent(self, payment_intent_id: str) -> dict[str, Any]:
+        """Make a payment intent unpayable. `ProviderRefused` when it is past that."""
+        return await self._object(self._client.v1.payment_intents.cancel_async(payment_intent_id), writing=True)
+
+    async def probe(self) -> None:
+        """Read the account's balance, the cheapest call that needs the key."""
+        await self._object(self._client.v1.balance.retrieve_async(), writing=False)
+
+    async def _object(self, call: Awaitable[stripe.StripeObject], *, writing: bool) -> dict[str, Any]:
+        return (await self._call(call, writing=writing)).to_dict(for_json=True)
+
+    async def _call(self, call: Awaitable[_Answer], *, writing: bool) -> _Answer:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                answer = await call
+        except (stripe.StripeError, TimeoutError) as error:
+            failure = _failure(error)
+            self._note(failure)
+            # Without its cause: a Stripe error carries the whole body, in which a client secret may stand.
+            raise stripe_errors.exception(failure, writing=writing) from None
+        self.health.succeeded(self._clock())
+        return answer
+
+    def _note(self, failure: Failure) -> None:
+        match stripe_errors.outcome(failure):
+            case Outcome.REFUSED | Outcome.CONFLICT:
+                self.health.succeeded(self._clock())
+            case outcome:
+                at_once = outcome is Outcome.KEY_REFUSED
+                self.health.failed(self._clock(), stripe_errors.reason(failure), at_once=at_once)
+
+
+def _failure(error: stripe.StripeError | TimeoutError) -> Failure:
+    """What came back, without anything of the `stripe` package."""
+    if isinstance(error, TimeoutError):
+        return Failure(status=None, cause="TimeoutError")
+    if isinstance(error, stripe.APIConnectionError):
+        cause = error.__cause__
+        return Failure(status=None, sent=not isinstance(cause, _NOTHING_SENT), cause=type(cause).__name__)
+    body = error.json_body
+    details = body.get("error") if isinstance(body, Mapping) else None
+    if not isinstance(details, Mapping):
+        return Failure(status=error.http_status)
+    return Failure(
+        status=error.http_status,
+        type=_text(details.get("type")),
+        code=_text(details.get("code")),
+        message=_text(details.get("message")),
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

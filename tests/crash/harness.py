@@ -1,0 +1,225 @@
+"""Runs buy and fulfillment again and again, each time killed at another point, and looks at what is there afterwards.
+
+A program of its own, single-threaded, so that it may fork: every run is a child that dies, every recovery a child that
+does what the world would do next (the agent repeats its call, the provider its letters, the worker its work). Takes a
+JSON object on standard input (`run_url`, `sandbox`, `method`) and prints one on standard output.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+from pydantic import SecretStr
+from sqlmodel import col, select
+
+from api.settings import Settings
+from api.wiring import House, build, now
+from billing import identity, packs, purchases, quotes, status
+from billing.identity import Newcomer
+from billing.tables import ActivityEvent, ExternalPayment, PaymentAttempt, Receipt
+from ledger import statements
+from ledger.ids import external
+from ledger.tables import OperationRow
+from ledger.verification import verify_book
+from rails.rail import Action, CheckoutAction
+from tests.crash.plan import Plan, Watched
+from webhooks import inbox, processing
+from webhooks.tables import Letter
+
+CREDITS = 500
+LATER = timedelta(minutes=5)
+RUNS_MAX = 400
+
+
+def house_for(config: dict[str, Any]) -> House:
+    """A house without a connection: made once, used by every child after the fork."""
+    settings = Settings(
+        database_url=SecretStr(config["run_url"]),
+        stripe_secret_key=SecretStr("sk_test_crash"),
+        stripe_api_base=config["sandbox"],
+    )
+    return build(settings)
+
+
+def watched(house: House, plan: Plan, *, later: timedelta) -> House:
+    """The house with its statements and calls counted; `later` sets its clock ahead, behind claims and back-offs."""
+    plan.watch(house.database)
+    rails: dict[str, Any] = {name: Watched(rail, plan) for name, rail in house.rails.items()}
+    return replace(house, rails=rails, clock=lambda: now() + later)
+
+
+async def prepare(house: House, method: str, runs: int) -> dict[str, Any]:
+    """One agent, one quote for each run."""
+    newcomer = Newcomer(name="crash", runtime="test")
+    signed_up = await identity.sign_up(house.sessions, newcomer, want_token=True, presented=None, now=now())
+    async with house.sessions() as session:
+        actor = await identity.authenticate(session, signed_up.token or "")
+    terms = packs.terms(house.place.offer, credits_=CREDITS, pack_id=None, payment_method=method)
+    made = [
+        await quotes.make(
+            house.sessions, actor, terms, idempotency_key=f"q{run}", offer=house.place.offer, live_money=False,
+            unavailable=None, now=now(),
+        )
+        for run in range(runs)
+    ]  # fmt: skip
+    return {"method": method, "token": signed_up.token, "quotes": [str(quote.id) for quote in made]}
+
+
+async def journey(house: House, prepared: dict[str, Any], run: int) -> None:
+    """Buy, pay, receive the letters, process them. Doing it again after any interruption is what the world does."""
+    async with house.sessions() as session:
+        actor = await identity.authenticate(session, prepared["token"])
+    quote_id = UUID(prepared["quotes"][run])
+    attempt_id = await purchases.buy(
+        house.sessions, actor, quote_id=quote_id, idempotency_key=f"buy{run}",
+        rail=house.rails[prepared["method"]], unavailable=None, place=house.place, clock=house.clock,
+    )  # fmt: skip
+    async with house.sessions() as session:
+        found = await status.of_quote(session, actor.organization_id, quote_id, attempt_id=attempt_id, now=now())
+    async with sandbox_of(house) as sandbox:
+        await pay(sandbox, found.action)
+        events = await letters(sandbox, attempt_id)
+    for event in events:
+        envelope = inbox.Envelope("stripe", event["id"], event["type"], json.dumps(event).encode())
+        await inbox.store(house.sessions, envelope, now=house.clock())
+    rails = list(house.rails.values())
+    await processing.process_due(house.sessions, rails=rails, livemode=False, clock=house.clock)
+
+
+def sandbox_of(house: House) -> httpx.AsyncClient:
+    """The sandbox that the house talks to."""
+    base = house.settings.stripe_api_base or ""
+    return httpx.AsyncClient(base_url=base, auth=("sk_test_crash", ""), timeout=10, verify=False)  # noqa: S501 - http
+
+
+async def pay(sandbox: httpx.AsyncClient, action: Action | None) -> None:
+    """The payer acts, once: on the hosted page, or with a wallet."""
+    if isinstance(action, CheckoutAction):
+        if (await sandbox.get(f"/v1/checkout/sessions/{action.session_id}")).json()["status"] == "open":
+            (await sandbox.post(f"/sandbox/sessions/{action.session_id}/pay")).raise_for_status()
+    elif action is not None:
+        sent = (await sandbox.get("/sandbox/wallet/transfers")).text
+        if action.deposit_address.lower() not in sent.lower():
+            transfer = {
+                "network": "base",
+                "token_currency": "usdc",
+                "to": action.deposit_address,
+                "amount_atomic": str(action.token_amount_atomic),
+            }
+            (await sandbox.post("/sandbox/wallet/transfers", json=transfer)).raise_for_status()
+
+
+async def letters(sandbox: httpx.AsyncClient, attempt_id: UUID) -> list[dict[str, Any]]:
+    """What the provider would deliver about the attempt, once it says that the money is there."""
+    wanted = external("payatt", attempt_id)
+    for _ in range(200):
+        answer = await sandbox.get("/v1/events", params={"limit": 20})
+        events = [event for event in answer.json()["data"] if wanted in json.dumps(event)]
+        if any(event["type"] == "payment_intent.succeeded" for event in events):
+            return events[::-1]
+        await asyncio.sleep(0.02)
+    raise TimeoutError(f"the sandbox never settled {wanted}")
+
+
+async def look(house: House, prepared: dict[str, Any], run: int) -> dict[str, Any]:
+    """How often everything is there that must be there once."""
+    async with house.sessions() as session:
+        of_quote = col(PaymentAttempt.quote_id) == UUID(prepared["quotes"][run])
+        attempt = (await session.exec(select(PaymentAttempt).where(of_quote))).one()
+        name = external("payatt", attempt.id)
+        receipts = (await session.exec(select(Receipt).where(col(Receipt.attempt_id) == attempt.id))).all()
+        payments = await session.exec(select(ExternalPayment).where(col(ExternalPayment.attempt_id) == attempt.id))
+        told = col(ActivityEvent.links)["payment_attempt_id"].astext == name
+        events = await session.exec(select(ActivityEvent.type).where(told))
+        posted = col(OperationRow.id).in_([receipt.operation_id for receipt in receipts])
+        operations = await session.exec(select(OperationRow).where(posted))
+        unfinished = col(Letter.state).not_in(["done", "ignored"])
+        return {
+            "state": attempt.state,
+            "payments": len(payments.all()),
+            "receipts": len(receipts),
+            "events": dict(Counter(str(kind) for kind in events.all())),
+            "grants": len(operations.all()),
+            "waiting": list((await session.exec(select(Letter.state).where(unfinished))).all()),
+            "objects": await objects_of(house, prepared["method"], name),
+        }
+
+
+async def objects_of(house: House, method: str, attempt: str) -> int:
+    """How many sessions or intents the provider has made for the attempt."""
+    path = "/v1/checkout/sessions" if method == "stripe_checkout" else "/v1/payment_intents"
+    async with sandbox_of(house) as sandbox:
+        newest = (await sandbox.get(path, params={"limit": 20})).json()["data"]
+    return sum(one["metadata"].get("purser_attempt") == attempt for one in newest)
+
+
+async def verify(house: House, prepared: dict[str, Any]) -> list[str]:
+    """What does not fit in the agent's book, after everything."""
+    async with house.sessions() as session:
+        actor = await identity.authenticate(session, prepared["token"])
+        problems = [str(problem) for problem in await verify_book(session, actor.organization_id)]
+        spendable = (await statements.balance(session, actor.organization_id, now())).spendable
+    return [*problems, f"balance {spendable}"]
+
+
+def in_child(coroutine: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[int, Any]:
+    """Run it in a forked child; its wait status, and what it returned if it lived."""
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder) / "answer.json"
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                answer.write_text(json.dumps(asyncio.run(coroutine())), encoding="utf-8")
+                code = 0
+            except BaseException:  # noqa: BLE001 - whatever killed the child is told
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        _, wait_status = os.waitpid(child, 0)
+        return wait_status, json.loads(answer.read_text(encoding="utf-8")) if answer.exists() else None
+
+
+def main() -> None:
+    """Count the points, then die at each of them."""
+    config = json.load(sys.stdin)
+    house = house_for(config)
+    _, prepared = in_child(lambda: prepare(house, config["method"], RUNS_MAX))
+
+    async def count() -> list[str]:
+        plan = Plan(None)
+        await journey(watched(house, plan, later=timedelta()), prepared, 0)
+        return plan.names
+
+    async def recover(run: int) -> dict[str, Any]:
+        later = watched(house, Plan(None), later=LATER)
+        await journey(later, prepared, run)
+        return await look(later, prepared, run)
+
+    _, names = in_child(count)
+    _, found = in_child(lambda: look(house, prepared, 0))
+    results = [found | {"killed": False, "at": "never"}]
+    for point, name in enumerate(names, 1):
+        die = partial(lambda p: journey(watched(house, Plan(p), later=timedelta()), prepared, p), point)
+        wait_status, _ = in_child(die)
+        _, found = in_child(partial(recover, point))
+        results.append((found or {}) | {"killed": os.WIFSIGNALED(wait_status), "at": name})
+    _, verified = in_child(lambda: verify(house, prepared))
+    json.dump({"points": names, "results": results, "verified": verified}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from ledger.money import Currency, Money
+from rails.rail import (
+    ActionExpired,
+    ActionOpen,
+    CheckoutAction,
+    PaymentFailed,
+    PaymentProcessing,
+    PaymentSettled,
+    Reference,
+    Unaccountable,
+)
+from rails.stripe_checkout import messages
+
+from_unix = {"created": datetime(2026, 11, 21, 8, 0, tzinfo=UTC), "paid": datetime(2026, 11, 21, 8, 5, tzinfo=UTC)}
+
+
+@pytest.fixture
+def intent(charge: Any) -> Any:
+    def build(status: Any = "succeeded", **changes: Any) -> Any:
+        return {"id": "pi_3Nabc123", "object": "payment_intent", "status": status, "latest_charge": charge(), **changes}
+
+    return build
+
+
+def test_request_asks_for_one_dollar_price_and_names_the_attempt_everywhere(order: Any) -> None:
+    request = messages.request(order)
+    parameters = json.loads(request.parameters)
+    ours = {
+        "purser_attempt": order.attempt_id,
+        "purser_quote": order.quote_id,
+        "purser_organization": order.organization_id,
+        "purser_method": "stripe_checkout",
+        "purser_key": request.provider_key,
+    }
+    price = {"currency": "usd", "unit_amount": 500, "product_data": {"name": "500 credits"}}
+    assert request.provider_key == f"cs:{order.attempt_id}:1"
+    assert parameters == {
+        "mode": "payment",
+        "line_items": [{"price_data": price, "quantity": 1}],
+        "allowed_payment_method_types": ["card"],
+        "client_reference_id": order.attempt_id,
+        "metadata": ours,
+        "payment_intent_data": {"description": "500 credits", "metadata": ours},
+        "success_url": f"{order.handoff_url}?returned=1",
+        "cancel_url": order.handoff_url,
+        "expires_at": 1_795_251_600,
+        "adaptive_pricing": {"enabled": False},
+    }
+
+
+def test_price_in_another_currency_is_not_asked_for(order: Any) -> None:
+    with pytest.raises(ValueError, match="USD"):
+        messages.request(replace(order, price=Money(500, Currency.USDC)))
+
+
+def test_open_session_is_an_action_with_its_whole_url(session: Any) -> None:
+    url = "https://checkout.stripe.com/c/pay/cs_test_1#fidkdWxOYHwn"
+    action = messages.action(session(id="cs_test_1", url=url, expires_at=1_795_251_600))
+    assert action == CheckoutAction("cs_test_1", url, datetime(2026, 11, 21, 9, 0, tzinfo=UTC))
+
+
+def test_session_without_a_page_is_no_action(session: Any) -> None:
+    assert messages.action(session(url=None)) is None
+
+
+def test_paid_session_settles_with_the_amounts_of_the_session(session: Any, intent: Any) -> None:
+    totals = {"amount_discount": 50, "amount_shipping": 0, "amount_tax": 36}
+    [fact] = messages.facts(
+        session(
+            status="complete",
+            payment_status="paid",
+            amount_total=486,
+            total_details=totals,
+            payment_intent=intent(),
+            livemode=True,
+        )
+    )
+    assert fact == PaymentSettled(
+        method_id="stripe_checkout",
+        attempt_id="payatt_01jd9x8g000000000000000000",
+        provider_key="cs:payatt_01jd9x8g000000000000000000:1",
+        object_id=session()["id"],
+        livemode=True,
+        occurred_at=from_unix["paid"],
+        payment_kind="payment_intent",
+        payment_id="pi_3Nabc123",
+        currency="usd",
+        subtotal=500,
+        discount=50,
+        tax=36,
+        total=486,
+        details={"brand": "visa", "last4": "4242"},
+    )
+
+
+def test_paid_session_whose_charge_is_not_shown_dates_from_the_session(session: Any, intent: Any) -> None:
+    [fact] = messages.facts(
+        session(status="complete", payment_status="paid", payment_intent=intent(latest_charge=None))
+    )
+    assert isinstance(fact, PaymentSettled)
+    assert fact.occurred_at == from_unix["created"]
+    assert fact.details == {}
+
+
+@pytest.mark.parametrize(
+    ("statuses", "kind"),
+    [
+        (("open", "unpaid", None), ActionOpen),
+        (
+            ("open", "unpaid", "requires_payment_method"),
+            ActionOpen,
+        ),  # a declined card: the page lets the payer try again
+        (("open", "unpaid", "requires_action"), ActionOpen),
+        (("expired", "unpaid", None), ActionExpired),
+        (("expired", "unpaid", "canceled"), ActionExpired),
+        (("complete", "unpaid", None), PaymentProcessing),
+        (("complete", "unpaid", "processing"), PaymentProcessing),
+        (("complete", "unpaid", "requires_payment_method"), PaymentFailed),
+        (("complete", "unpaid", "canceled"), PaymentFailed),
+        (("complete", "no_payment_required", None), Unaccountable),
+        (("complete", "paid", None), Unaccountable),
+        (("complete", "new_in_2027", None), Unaccountable),
+        (("new_in_2027", "paid", "succeeded"), Unaccountable),
+        ((None, "unpaid", None), Unaccountable),
+    ],
+)
+def test_session_is_the_fact_that_its_statuses_say(session: Any, intent: Any, statuses: Any, kind: Any) -> None:
+    status, payment_status, intent_status = statuses
+    expanded = intent(intent_status) if intent_status else None
+    [fact] = messages.facts(session(status=status, payment_status=payment_status, payment_intent=expanded))
+    assert type(fact) is kind
+    assert fact.attempt_id == "payatt_01jd9x8g000000000000000000"
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{}, None, {"purser_method": "stripe_x402.exact.usdc", "purser_attempt": "payatt_1", "purser_key": "k"}],
+)
+def test_object_of_another_integration_is_no_fact_and_no_reference(session: Any, metadata: Any) -> None:
+    foreign = session(metadata=metadata, status="complete", payment_status="paid")
+    assert messages.facts(foreign) == ()
+    assert messages.references({"type": "checkout.session.completed", "data": {"object": foreign}}) == ()
+
+
+@pytest.mark.parametrize("outcome", ["completed", "async_payment_succeeded", "async_payment_failed", "expired"])
+def test_session_event_refers_to_its_session(session: Any, outcome: Any) -> None:
+    event = {"type": f"checkout.session.{outcome}", "data": {"object": session(id="cs_test_1")}}
+    assert messages.references(event) == (Reference("checkout_session", "cs_test_1"),)
+
+
+@pytest.mark.parametrize("outcome", ["succeeded", "payment_failed", "processing", "canceled"])
+def test_payment_intent_event_refers_to_its_intent(session: Any, intent: Any, outcome: Any) -> None:
+    event = {"type": f"payment_intent.{outcome}", "data": {"object": intent(metadata=session()["metadata"])}}
+    assert messages.references(event) == (Reference("payment_intent", "pi_3Nabc123"),)
+
+
+def test_charge_event_refers_to_the_intent_of_the_charge(session: Any, charge: Any) -> None:
+    event = {"type": "charge.succeeded", "data": {"object": charge(metadata=session()["metadata"])}}
+    assert messages.references(event) == (Reference("payment_intent", "pi_3Nabc123"),)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {},
+        {"type": None, "data": None},
+        {"type": "checkout.session.completed"},
+        {"type": "checkout.session.completed", "data": {"object": "cs_test_1"}},
+        {"type": "checkout.session.completed", "data": {"object": {"metadata": ["purser_method"]}}},
+        {"type": ["charge.succeeded"], "data": {}},
+    ],
+)
+def test_malformed_event_refers_to_nothing(event: Any) -> None:
+    assert messages.references(event) == ()
+
+
+def test_event_that_is_not_followed_refers_to_nothing(session: Any) -> None:
+    assert messages.references({"type": "checkout.session.updated", "data": {"object": session()}}) == ()

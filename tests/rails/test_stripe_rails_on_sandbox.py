@@ -1,0 +1,231 @@
+"""Both rails over real HTTP against the sandbox: its own process, driven through the real `stripe` package."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from ledger import ids
+from rails.rail import (
+    ActionExpired,
+    ActionOpen,
+    CheckoutAction,
+    Fact,
+    Order,
+    OutcomeUnknown,
+    PaymentFailed,
+    PaymentProcessing,
+    PaymentSettled,
+    ProviderRefused,
+    Rail,
+    RailUnavailable,
+    Reference,
+)
+from rails.stripe_checkout.rail import StripeCheckout
+from rails.stripe_door import StripeDoor
+from rails.stripe_x402.rail import StripeX402
+
+pytestmark = pytest.mark.asyncio
+
+ROOT = Path(__file__).parents[2]
+START_TIMEOUT_S = 15
+SETTLE_TIMEOUT_S = 10
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[str]:
+    """The address of a sandbox of this module's own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "sandbox", "--host", "127.0.0.1", "--port", str(port)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            _wait_until_it_listens(port, process)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def _wait_until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    pytest.fail("the sandbox does not listen")
+
+
+@pytest.fixture
+def control(sandbox: str) -> Callable[..., Any]:
+    """Tell the sandbox something: `control(where, **body)`."""
+
+    def tell(where: str, /, **body: Any) -> Any:
+        answer = httpx.post(f"{sandbox}/sandbox/{where}", json=body, timeout=10)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    return tell
+
+
+@pytest.fixture
+def at(sandbox: str, door: Callable[..., StripeDoor]) -> StripeDoor:
+    return door(sandbox, timeout_s=1.0)
+
+
+@pytest.fixture
+def fresh(order: Order) -> Order:
+    """An order of this test's own, payable for an hour from now."""
+    attempt_id = ids.external("payatt", uuid4())
+    return replace(order, attempt_id=attempt_id, payable_until=datetime.now(UTC) + timedelta(hours=1))
+
+
+@pytest.fixture(params=[StripeCheckout, StripeX402], ids=["stripe_checkout", "stripe_x402"])
+def rail(at: StripeDoor, request: pytest.FixtureRequest) -> Rail:
+    made: Rail = request.param(at)
+    return made
+
+
+async def until_settled(rail: Rail, reference: Reference) -> PaymentSettled:
+    """The settlement of `reference`, read again and again."""
+    facts: list[Fact] = []
+    async with asyncio.timeout(SETTLE_TIMEOUT_S):
+        while not (facts and isinstance(facts[0], PaymentSettled)):
+            facts = list(await rail.read(reference))
+            await asyncio.sleep(0.05)
+    assert isinstance(facts[0], PaymentSettled)
+    return facts[0]
+
+
+async def test_card_payment_settles_with_the_amounts_of_the_order(
+    at: StripeDoor, fresh: Order, control: Callable[..., Any]
+) -> None:
+    rail = StripeCheckout(at)
+    action = await rail.start(rail.prepare(fresh))
+    [before] = await rail.read(Reference("checkout_session", action.session_id))
+    assert type(before) is ActionOpen
+    assert before.attempt_id == fresh.attempt_id
+    control(f"sessions/{action.session_id}/pay")
+    fact = await until_settled(rail, Reference("checkout_session", action.session_id))
+    assert (fact.subtotal, fact.discount, fact.tax, fact.total, fact.currency) == (500, 0, 0, 500, "usd")
+    assert fact.details["last4"] == "4242"
+    assert await rail.read(Reference("payment_intent", fact.payment_id)) == (fact,)
+
+
+async def test_declined_card_leaves_the_session_open_by_every_road(
+    at: StripeDoor, fresh: Order, control: Callable[..., Any]
+) -> None:
+    rail = StripeCheckout(at)
+    action = await rail.start(rail.prepare(fresh))
+    intent_id = control(f"sessions/{action.session_id}/decline")["payment_intent"]
+    for reference in (Reference("checkout_session", action.session_id), Reference("payment_intent", intent_id)):
+        [fact] = await rail.read(reference)
+        assert type(fact) is ActionOpen
+
+
+@pytest.mark.parametrize(("end", "kind"), [("settle_delayed", PaymentSettled), ("fail_delayed", PaymentFailed)])
+async def test_delayed_payment_is_processing_until_it_arrives_or_fails(
+    at: StripeDoor, fresh: Order, control: Callable[..., Any], end: str, kind: type[Fact]
+) -> None:
+    rail = StripeCheckout(at)
+    action = await rail.start(rail.prepare(fresh))
+    control(f"sessions/{action.session_id}/pay_delayed")
+    [before] = await rail.read(Reference("checkout_session", action.session_id))
+    assert type(before) is PaymentProcessing
+    control(f"sessions/{action.session_id}/{end}")
+    [after] = await rail.read(Reference("checkout_session", action.session_id))
+    assert type(after) is kind
+
+
+async def test_deposit_of_the_exact_amount_settles(at: StripeDoor, fresh: Order, control: Callable[..., Any]) -> None:
+    rail = StripeX402(at)
+    action = await rail.start(rail.prepare(fresh))
+    control(
+        "wallet/transfers",
+        network=action.network,
+        token_currency=action.token_currency,
+        to=action.deposit_address,
+        amount_atomic=str(action.token_amount_atomic),
+    )
+    fact = await until_settled(rail, Reference("payment_intent", action.payment_intent_id))
+    assert (fact.subtotal, fact.total, fact.currency) == (500, 500, "usd")
+    assert fact.attempt_id == fresh.attempt_id
+    assert fact.details["network"] == "base"
+    assert fact.details["transaction_hash"].startswith("0x")
+
+
+async def test_same_request_sent_twice_is_one_action(rail: Rail, fresh: Order) -> None:
+    request = rail.prepare(fresh)
+    assert await rail.start(request) == await rail.start(request)
+
+
+async def test_same_key_with_other_terms_is_refused(rail: Rail, fresh: Order) -> None:
+    await rail.start(rail.prepare(fresh))
+    other = rail.prepare(replace(fresh, description="900 credits"))
+    with pytest.raises(ProviderRefused, match="idempotency_error"):
+        await rail.start(other)
+
+
+@pytest.mark.parametrize("kind", ["lost_answer", "drop", "error_503"])
+async def test_lost_answer_is_unknown_and_its_replay_is_one_action(
+    rail: Rail, fresh: Order, control: Callable[..., Any], kind: str
+) -> None:
+    request = rail.prepare(fresh)
+    control("faults", kind=kind, path="/v1/*", stored=False)
+    with pytest.raises(OutcomeUnknown):
+        await rail.start(request)
+    assert await rail.start(request) == await rail.start(request)
+
+
+@pytest.mark.parametrize("kind", ["error_500", "hang"])
+async def test_failing_stripe_leaves_a_write_unknown_and_a_read_unavailable(
+    rail: Rail, fresh: Order, control: Callable[..., Any], kind: str
+) -> None:
+    control("faults", kind=kind, path="/v1/*", method="*", times=2, seconds=1.5)
+    with pytest.raises(OutcomeUnknown):
+        await rail.start(rail.prepare(fresh))
+    with pytest.raises(RailUnavailable):
+        await rail.read(Reference("payment_intent", "pi_1"))
+
+
+async def test_closed_action_is_expired_and_stays_so(rail: Rail, fresh: Order) -> None:
+    action = await rail.start(rail.prepare(fresh))
+    object_id = action.session_id if isinstance(action, CheckoutAction) else action.payment_intent_id
+    for _ in range(2):
+        [fact] = await rail.close(object_id)
+        assert type(fact) is ActionExpired
+        assert fact.object_id == object_id
+
+
+async def test_closing_after_the_payer_was_faster_gives_the_settlement(
+    at: StripeDoor, fresh: Order, control: Callable[..., Any]
+) -> None:
+    rail = StripeCheckout(at)
+    action = await rail.start(rail.prepare(fresh))
+    control(f"sessions/{action.session_id}/pay")
+    await until_settled(rail, Reference("checkout_session", action.session_id))
+    [fact] = await rail.close(action.session_id)
+    assert isinstance(fact, PaymentSettled)
+
+
+async def test_unknown_object_is_refused(rail: Rail) -> None:
+    with pytest.raises(ProviderRefused):
+        await rail.close("nothing_1")
+
+
+async def test_probe_passes_while_stripe_serves(rail: Rail, at: StripeDoor, now: datetime) -> None:
+    await rail.probe()
+    assert at.health.unavailable_reason(now) is None
