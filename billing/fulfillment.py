@@ -82,7 +82,14 @@ async def apply(
         if isinstance(found, Judged):
             return found
         quote, attempt = found
-        judged, operations = await _judge(session, fact, quote, attempt, livemode=livemode, now=now)
+        number = await _asked_as(session, attempt, fact)
+        if number is None:
+            return Judged(Verdict.PARKED, f"{fact.object_id} was not asked for by {fact.attempt_id}")
+        if number == attempt.request_number or isinstance(fact, PaymentSettled | Unaccountable):
+            judged, operations = await _judge(session, fact, quote, attempt, livemode=livemode, now=now)
+        else:
+            # Only its money counts. Its other news must not end an attempt that has been opened again since.
+            judged, operations = Judged(Verdict.NOTHING_NEW, "about an object that was replaced"), ()
         if judged.verdict is Verdict.PARKED:
             return judged
         if letter is not None:
@@ -105,18 +112,17 @@ async def _locked(session: AsyncSession, fact: Fact) -> tuple[CreditQuote, Payme
     attempt = await locked_attempt(session, unlocked.organization_id, attempt_id)
     if quote is None or attempt is None:
         raise LookupError(f"attempt {fact.attempt_id} has lost its quote")
-    if attempt.method != fact.method_id or not await _asked(session, attempt, fact.provider_key):
-        return Judged(Verdict.PARKED, f"{fact.object_id} was not asked for by {fact.attempt_id}")
     return quote, attempt
 
 
-async def _asked(session: AsyncSession, attempt: PaymentAttempt, provider_key: str) -> bool:
+async def _asked_as(session: AsyncSession, attempt: PaymentAttempt, fact: Fact) -> int | None:
+    """The number of the attempt's request that made the fact's object; none when none of its requests did."""
     query = select(ProviderRequestRow.number).where(
         col(ProviderRequestRow.organization_id) == attempt.organization_id,
         col(ProviderRequestRow.attempt_id) == attempt.id,
-        col(ProviderRequestRow.provider_key) == provider_key,
+        col(ProviderRequestRow.provider_key) == fact.provider_key,
     )
-    return (await session.exec(query)).first() is not None
+    return (await session.exec(query)).first() if attempt.method == fact.method_id else None
 
 
 async def _judge(
@@ -127,8 +133,6 @@ async def _judge(
             return await _settle(session, fact, quote, attempt, livemode=livemode, now=now)
         case Unaccountable():
             return Judged(Verdict.PARKED, fact.reason), ()
-        case _ if attempt.object_id not in {None, fact.object_id}:
-            return Judged(Verdict.NOTHING_NEW, "about an object that was replaced"), ()
         case ActionOpen() if attempt.object_id is None:
             # Our own call has not stored its answer yet; it will, or its repetition will, with the action in it.
             return Judged(Verdict.NOTHING_NEW), ()

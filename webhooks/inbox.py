@@ -16,7 +16,7 @@ from billing.database import Sessions
 from billing.fresh import new_id
 from webhooks.tables import Letter
 
-CLAIM_MAX: Final = 20
+CLAIM_MAX: Final = 10
 CLAIM_FOR: Final = timedelta(seconds=60)
 """A worker that dies with claimed letters delays them by this long; nothing is lost."""
 TRIES_MAX: Final = 12
