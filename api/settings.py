@@ -60,9 +60,7 @@ class Settings(BaseSettings):
     default_pack_id: str = Field("starter-500", description="the pack that is suggested")
     custom_credits_min: int = Field(1, ge=1, description="fewest credits of a custom quote")
     custom_credits_max: int = Field(5000, ge=1, le=1_000_000, description="most credits of a custom quote")
-    credits_expire_after_days: int | None = Field(
-        None, ge=1, le=36500, description="life of bought credits, in days"
-    )
+    credits_expire_after_days: int | None = Field(None, ge=1, le=36500, description="life of bought credits, in days")
     quote_ttl_s: int = Field(3600, ge=60, le=604_800, description="seconds that a quote's price stands")
     attempt_ttl_s: int = Field(86_400, ge=3600, le=604_800, description="seconds that an attempt can be paid")
     checkout_session_ttl_s: int = Field(3600, ge=1860, le=86_000, description="seconds that one hosted page lives")

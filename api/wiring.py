@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.settings import Settings
 from billing.database import Sessions, engine, sessions
+from billing.packs import METHODS, STRIPE_CHECKOUT, STRIPE_X402
 from billing.purchases import Place
 from billing.requests import Clock
 from rails.rail import Rail
@@ -34,8 +36,11 @@ class House:
     settings: Settings
     database: AsyncEngine = field(repr=False)
     sessions: Sessions = field(repr=False)
-    doors: tuple[StripeDoor, ...]
     rails: Mapping[str, Rail]
+    """By method: all that letters may still speak of, also when they are not offered any more."""
+    doors: Mapping[str, StripeDoor]
+    """By method: each has its own, so that a key that may not do one thing does not close the other."""
+    offered: frozenset[str]
     place: Place
     clock: Clock = now
     letters_arrived: asyncio.Event = field(default_factory=asyncio.Event)
@@ -53,17 +58,13 @@ class House:
 
     def unavailable(self, method_id: str) -> str | None:
         """Why the method is not offered now; none when it is."""
-        if method_id not in self.rails:
+        if method_id not in self.offered:
             return NOT_CONFIGURED
-        for door in self.doors:
-            reason = door.health.unavailable_reason(self.clock())
-            if reason is not None:
-                return reason
-        return None
+        return self.doors[method_id].health.unavailable_reason(self.clock())
 
     async def close(self) -> None:
         """Give all connections back."""
-        for door in self.doors:
+        for door in self.doors.values():
             await door.aclose()
         await self.database.dispose()
 
@@ -79,28 +80,28 @@ def build(settings: Settings, *, clock: Clock = now) -> House:
     if settings.database_url is None:
         raise ValueError("PURSER_DATABASE_URL is not set; `purser serve` sets it when it embeds a database")
     database = engine(async_url(settings.database_url.get_secret_value()))
-    doors: tuple[StripeDoor, ...] = ()
+    doors: dict[str, StripeDoor] = {}
     rails: dict[str, Rail] = {}
     if settings.stripe_secret_key is not None:
-        door = StripeDoor(
-            settings.stripe_secret_key.get_secret_value(),
-            clock=clock,
-            api_base=settings.stripe_api_base,
-            timeout_s=settings.stripe_timeout_s,
-        )
-        doors = (door,)
-        offered: list[Rail] = []
-        if settings.stripe_checkout:
-            offered.append(StripeCheckout(door))
-        if settings.stripe_x402:
-            offered.append(StripeX402(door, api_version=settings.stripe_crypto_version))
-        rails = {rail.method_id: rail for rail in offered}
+        doors = {method_id: _door(settings, settings.stripe_secret_key, clock) for method_id in METHODS}
+        rails = {
+            STRIPE_CHECKOUT.method_id: StripeCheckout(doors[STRIPE_CHECKOUT.method_id]),
+            STRIPE_X402.method_id: StripeX402(doors[STRIPE_X402.method_id], api_version=settings.stripe_crypto_version),
+        }
+    wanted = {STRIPE_CHECKOUT.method_id: settings.stripe_checkout, STRIPE_X402.method_id: settings.stripe_x402}
     return House(
         settings=settings,
         database=database,
         sessions=sessions(database),
-        doors=doors,
         rails=rails,
+        doors=doors,
+        offered=frozenset(method_id for method_id in rails if wanted[method_id]),
         place=Place(settings.url, settings.offer()),
         clock=clock,
+    )
+
+
+def _door(settings: Settings, key: SecretStr, clock: Clock) -> StripeDoor:
+    return StripeDoor(
+        key.get_secret_value(), clock=clock, api_base=settings.stripe_api_base, timeout_s=settings.stripe_timeout_s
     )

@@ -89,26 +89,43 @@ def _check_ended(attempt: PaymentAttempt) -> None:
         raise Refused(Refusal.PAYMENT_ATTEMPT_NOT_CANCELABLE)
 
 
-async def overdue(sessions: Sessions, *, now: datetime) -> list[PaymentAttempt]:
-    """Attempts that still wait for their payer although their time is over."""
+async def close_overdue(
+    sessions: Sessions, *, rails: Mapping[str, Rail], livemode: bool, clock: Clock
+) -> list[tuple[UUID, Refused]]:
+    """Close what is overdue, a bounded number at a time; those that could not be closed now, and why.
+
+    They go to the end of the line, so that one that never closes does not hold up the others.
+    """
+    failed = []
+    for attempt in await _overdue(sessions, now=clock()):
+        rail = rails.get(attempt.method)
+        if rail is None:
+            continue
+        try:
+            await _close(sessions, attempt, rail, livemode=livemode, clock=clock)
+        except Refused as refused:
+            failed.append((attempt.id, refused))
+            await _to_the_end(sessions, attempt, clock())
+    return failed
+
+
+async def _overdue(sessions: Sessions, *, now: datetime) -> list[PaymentAttempt]:
+    """Attempts that still wait for their payer although their time is over; those not tried for longest first."""
     query = (
         select(PaymentAttempt)
         .where(
             col(PaymentAttempt.state) == AttemptState.ACTION_REQUIRED,
             col(PaymentAttempt.payable_until) < now - OVERDUE_GRACE,
         )
-        .order_by(col(PaymentAttempt.payable_until))
+        .order_by(col(PaymentAttempt.updated_at))
         .limit(OVERDUE_MAX)
     )
     async with sessions() as session:
         return list((await session.exec(query)).all())
 
 
-async def close_overdue(sessions: Sessions, *, rails: Mapping[str, Rail], livemode: bool, clock: Clock) -> int:
-    """Close what is overdue, a bounded number at a time; how many were tried. A provider that fails is asked again."""
-    late = await overdue(sessions, now=clock())
-    for attempt in late:
-        rail = rails.get(attempt.method)
-        if rail is not None:
-            await _close(sessions, attempt, rail, livemode=livemode, clock=clock)
-    return len(late)
+async def _to_the_end(sessions: Sessions, attempt: PaymentAttempt, now: datetime) -> None:
+    async with sessions() as session, session.begin():
+        locked = await requests.locked_attempt(session, attempt.organization_id, attempt.id)
+        if locked is not None:
+            locked.updated_at = now

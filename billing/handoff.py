@@ -7,7 +7,7 @@ the last one expired, under the lock of quote and attempt: two browsers and a li
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -78,10 +78,17 @@ async def visit(
             await _advance(sessions, seen, rail, livemode=livemode, place=place, clock=clock)
     except (Refused, RailUnavailable, ProviderRefused):
         async with sessions() as session:
-            seen = await look(session, attempt_id)
-        return Visit(seen.attempt, seen.quote, None, seen.receipt, busy=seen.attempt.state == AttemptState.CREATED)
+            return _without_stale_action(await look(session, attempt_id), clock())
     async with sessions() as session:
         return await look(session, attempt_id)
+
+
+def _without_stale_action(seen: Visit, now: datetime) -> Visit:
+    """What can be shown although the provider could not be asked: another visitor may have got the answer meanwhile."""
+    stale = isinstance(seen.action, CheckoutAction) and seen.action.expires_at <= now
+    if stale or seen.attempt.state == AttemptState.CREATED:
+        return replace(seen, action=None, busy=True)
+    return seen
 
 
 async def _advance(sessions: Sessions, seen: Visit, rail: Rail, *, livemode: bool, place: Place, clock: Clock) -> None:

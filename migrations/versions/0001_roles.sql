@@ -13,7 +13,7 @@ EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
 END $$;
 DO $$
 BEGIN
-  IF NOT pg_has_role(current_user, 'purser_owner', 'MEMBER') THEN
+  IF NOT pg_has_role(current_user, 'purser_owner', 'USAGE') THEN
     EXECUTE format('GRANT purser_owner TO %I', current_user);
   END IF;
 END $$;

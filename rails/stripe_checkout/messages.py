@@ -62,7 +62,7 @@ def request(order: Order) -> ProviderRequest:
         "payment_intent_data": {"description": order.description, "metadata": metadata},
         # The page of the attempt tells what happened, so that no session id has to come back through the payer.
         "success_url": f"{order.handoff_url}?returned=1",
-        "cancel_url": order.handoff_url,
+        "cancel_url": f"{order.handoff_url}?returned=0",
         "expires_at": int(order.payable_until.timestamp()),
         # The Dashboard's setting would decide otherwise, and the payer would see another currency.
         "adaptive_pricing": {"enabled": False},

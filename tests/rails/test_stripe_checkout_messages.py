@@ -51,7 +51,7 @@ def test_request_asks_for_one_dollar_price_and_names_the_attempt_everywhere(orde
         "metadata": ours,
         "payment_intent_data": {"description": "500 credits", "metadata": ours},
         "success_url": f"{order.handoff_url}?returned=1",
-        "cancel_url": order.handoff_url,
+        "cancel_url": f"{order.handoff_url}?returned=0",
         "expires_at": 1_795_251_600,
         "adaptive_pricing": {"enabled": False},
     }

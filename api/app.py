@@ -1,0 +1,103 @@
+"""The application: routes, refusals, the doorway, and what lives as long as it does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.handlers import HTTPRouteHandler
+
+from api import envelope, logs, worker
+from api.doorway import doorway, no_options
+from api.pages.routes import PAGES
+from api.rate_limits import Window
+from api.refusal_answers import answered
+from api.routes import activity, catalog, document, health, people, purchases, quotes
+from api.settings import Settings
+from api.wiring import House, build
+from webhooks.routes import webhook_routes
+
+log = structlog.get_logger()
+
+ROUTES = [
+    *health.ROUTES,
+    *people.ROUTES,
+    *catalog.ROUTES,
+    *quotes.ROUTES,
+    *purchases.ROUTES,
+    *activity.ROUTES,
+    *document.ROUTES,
+    *PAGES,
+]
+
+
+def create_app() -> Litestar:
+    """The application as the environment says, for `granian --interface asgi --factory api.app:create_app`."""
+    settings = Settings()
+    logs.configure(settings)
+    return app_for(build(settings))
+
+
+def app_for(house: House) -> Litestar:
+    """The application of `house`, which it closes when it ends. Runs a worker inside when the settings say so."""
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        try:
+            async with _working(house):
+                yield
+        finally:
+            await house.close()
+
+    settings = house.settings
+    app = Litestar(
+        route_handlers=[*ROUTES, *_webhooks(house)],
+        lifespan=[lifespan],
+        state=State(
+            {
+                "house": house,
+                "signups": Window(settings.signups_per_minute),
+                "newest_migration": health.newest_migration(),
+            }
+        ),
+        exception_handlers={Exception: answered},
+        before_request=no_options,
+        request_max_body_size=settings.body_bytes_max,
+        openapi_config=None,
+        logging_config=None,
+    )
+    app.asgi_handler = doorway(app.asgi_handler, house)
+    return app
+
+
+def _webhooks(house: House) -> list[HTTPRouteHandler]:
+    return webhook_routes(
+        sessions=house.sessions,
+        secrets=[secret.get_secret_value() for secret in house.settings.stripe_webhook_secrets],
+        clock=house.clock,
+        arrived=house.letters_arrived,
+        bytes_max=house.settings.webhook_bytes_max,
+        answer=envelope.answer,
+    )
+
+
+@asynccontextmanager
+async def _working(house: House) -> AsyncIterator[None]:
+    """A worker beside the requests; it is told to stop and waited for at the end."""
+    if not house.settings.worker:
+        yield
+        return
+    stop = asyncio.Event()
+    working = asyncio.create_task(worker.run(house, stop), name="worker")
+    try:
+        yield
+    finally:
+        stop.set()
+        try:
+            await working
+        except Exception:
+            log.exception("worker_failed")

@@ -1,0 +1,62 @@
+"""Programs that this one starts, and how they come to die with it.
+
+A child sees none of our environment, which holds secrets: only where Python finds its modules, and what is given.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import signal
+import socket
+import sys
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
+
+
+def environment(**given: str) -> dict[str, str]:
+    """The whole environment of a child that runs our Python modules."""
+    paths = os.pathsep.join(path for path in sys.path if path)
+    return {"PYTHONPATH": paths, "PYTHONUNBUFFERED": "1", "LC_ALL": "C.UTF-8", "PATH": os.defpath, **given}
+
+
+def module(name: str, *arguments: str) -> list[str]:
+    """The command line that runs one of our modules. `-P`: a folder of the same name where we stand does not count."""
+    return [sys.executable, "-P", "-m", name, *arguments]
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Ask the kernel to kill this process when the thread that started it ends; at once if it has ended already.
+
+    Source: PR_SET_PDEATHSIG(2const). SIGKILL, because a parent that is gone can neither wait nor insist, and whatever
+    this process does may be cut off at any point anyway. On systems without it nothing happens.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent_pid:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a server could listen there now. Raises `OSError` for an address that is not this machine's."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise
+        return True
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that nobody listens on now."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,274 @@
+"""`purser`: the door of the command line. What goes wrong is said in a sentence, never as a traceback.
+
+Exit status: 0 done, 1 it did not work (or something is wrong), 2 wrong settings or options.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Final, TypeVar
+
+import typer
+from rich.markup import escape
+from sqlalchemy.exc import SQLAlchemyError
+
+from api import checks, demo, embedding, logs, migrating, remembered, serving, worker
+from api.children import die_with_parent
+from api.command_line import books, letters
+from api.command_line.banner import banner
+from api.command_line.console import complain, console
+from api.postgres.unavailable import PostgresUnavailable
+from api.reasons import CannotGoOn, read_settings, unreachable
+from api.routes.health import VERSION
+from api.settings import Settings
+from api.wiring import House, build
+
+LETTERS_LISTED: Final = 50
+
+T = TypeVar("T")
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the embedded database.")]
+
+app = typer.Typer(
+    name="purser",
+    help="A credits and payments ledger for agents.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+letters_app = typer.Typer(name="letters", help="The letters of the payment providers.", invoke_without_command=True)
+app.add_typer(letters_app)
+
+
+def main() -> None:
+    """Run one command."""
+    with _sentences():
+        app()
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    data_dir: DataDir = None,
+    no_worker: Annotated[bool, typer.Option("--no-worker", help="Run no worker inside.")] = False,  # noqa: FBT002
+    tied: Annotated[bool, typer.Option("--die-with-parent", hidden=True)] = False,  # noqa: FBT002
+) -> None:
+    """Serve until stopped; with no settings, on an embedded database and the sandbox."""
+    if tied:
+        die_with_parent(os.getppid())
+    settings = read_settings(host=host, port=port, data_dir=data_dir, worker=False if no_worker else None)
+    logs.configure(settings)
+    serving.serve(settings, ready=lambda in_use: banner(settings, in_use))
+
+
+@app.command()
+def migrate(data_dir: DataDir = None) -> None:
+    """Bring the database to the newest schema, and the run login into its role."""
+    settings = read_settings(data_dir=data_dir)
+    logs.configure(settings)
+    with _database_to_migrate(settings) as found:
+        if found.database_url is None or found.migrate_url is None:
+            raise CannotGoOn(
+                "Set PURSER_MIGRATE_URL beside PURSER_DATABASE_URL: the run role may not migrate.", exit_code=2
+            )
+        done = asyncio.run(
+            migrating.migrate(
+                migrate_url=found.migrate_url.get_secret_value(), run_url=found.database_url.get_secret_value()
+            )
+        )
+    out = console()
+    if done.before == done.after:
+        out.print(f"The schema is the newest already ({done.after}).")
+    else:
+        out.print(f"Migrated from {done.before or 'nothing'} to {done.after}.")
+    if done.left_to_do is not None:
+        out.print("This role may not admit the run login; somebody who may has to run:")
+        out.print(f"  {escape(done.left_to_do)}", soft_wrap=True)
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _database_to_migrate(settings: Settings) -> Iterator[Settings]:
+    """The named database, or the embedded one, made where there is none yet."""
+    if settings.database_url is None and not remembered.exists(settings.data_dir):
+        with embedding.database(settings) as found:
+            yield found
+    else:
+        with embedding.attached(settings) as found:
+            yield found
+
+
+@app.command()
+def work(data_dir: DataDir = None) -> None:
+    """Run a worker alone, beside a service that serves with --no-worker or on other machines."""
+    settings = read_settings(data_dir=data_dir)
+    logs.configure(settings)
+    with embedding.attached(settings) as found:
+        if found.stripe_secret_key is None or found.database_url is None:
+            raise CannotGoOn(
+                "A worker needs the payment providers: set PURSER_STRIPE_SECRET_KEY, or start `purser serve` first, "
+                "which runs the sandbox.",
+                exit_code=2,
+            )
+        asyncio.run(migrating.require_newest(found.database_url.get_secret_value()))
+        asyncio.run(_work(found))
+
+
+async def _work(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    house = build(settings)
+    console().print("The worker is at work; Ctrl-C ends it.")
+    try:
+        await worker.run(house, stop)
+    finally:
+        await house.close()
+
+
+@app.command()
+def check(data_dir: DataDir = None) -> None:
+    """Say what is wrong with settings, database, roles and rails, and how to mend it."""
+    settings = read_settings(data_dir=data_dir)
+    out = console()
+    if settings.database_url is None and not remembered.exists(settings.data_dir):
+        _print_findings(out.print, list(checks.of_settings(settings)))
+        out.print(
+            f"[green]OK[/]     database: none named; `purser serve` embeds one in {escape(str(settings.data_dir))}"
+        )
+        return
+
+    async def all_findings(found: Settings) -> list[checks.Finding]:
+        return [finding async for finding in checks.findings(found)]
+
+    with embedding.attached(settings) as found:
+        _print_findings(out.print, asyncio.run(all_findings(found)))
+
+
+def _print_findings(print_line: Callable[[str], None], found: list[checks.Finding]) -> None:
+    for one in found:
+        state = "[green]OK[/]    " if one.mend is None else "[bold red]WRONG[/] "
+        print_line(f"{state} {one.subject}: {escape(one.found)}")
+        if one.mend is not None:
+            print_line(f"       → {escape(one.mend)}")
+    if any(one.mend is not None for one in found):
+        raise typer.Exit(1)
+
+
+@letters_app.callback()
+def letters_at_all(
+    context: typer.Context,
+    state: Annotated[str | None, typer.Option(help="pending, done, ignored or parked.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """List letters, newest first, or `show` or `retry` one."""
+    if context.invoked_subcommand is None:
+        letters_list(state=state, data_dir=data_dir)
+
+
+@letters_app.command("list")
+def letters_list(
+    state: Annotated[str | None, typer.Option(help="pending, done, ignored or parked.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=letters.LISTED_MAX)] = LETTERS_LISTED,
+    before: Annotated[str | None, typer.Option(help="Only letters older than this one.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """List letters, newest first."""
+    found = _in_house(data_dir, lambda house: letters.listed(house, state=state, limit=limit, before=before))
+    console().print(found)
+
+
+@letters_app.command("show")
+def letters_show(letter: str, data_dir: DataDir = None) -> None:
+    """Print one letter as JSON, without secrets."""
+    shown = _in_house(data_dir, lambda house: letters.shown(house, letter))
+    typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+
+
+@letters_app.command("retry")
+def letters_retry(letter: str, data_dir: DataDir = None) -> None:
+    """Let a parked letter be tried again at once."""
+    _in_house(data_dir, lambda house: letters.retried(house, letter))
+    console().print(f"{letter} waits for the worker again.")
+
+
+@app.command("books")
+def books_of(organization: str, data_dir: DataDir = None) -> None:
+    """Print one organization's trial balance (org_platform: what belongs to none)."""
+    which = books.parse_organization(organization)
+    rows = _in_house(data_dir, lambda house: books.trial_balance(house, which))
+    console().print(books.table(organization, rows))
+
+
+@app.command()
+def verify(
+    organization: Annotated[str | None, typer.Argument(help="One organization; all when left out.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Rebuild balances and hash chain from the journal, and name every row that does not fit."""
+    which = None if organization is None else books.parse_organization(organization)
+    count, mismatches = _in_house(data_dir, lambda house: books.verify(house, which))
+    out = console()
+    for one in mismatches:
+        out.print(
+            f"[bold red]WRONG[/] {books.organization_name(one.organization_id)} {one.place}: {escape(one.problem)}"
+        )
+    if mismatches:
+        raise typer.Exit(1)
+    out.print(f"{count} {'book' if count == 1 else 'books'} verified: journal, balances, lots and hash chain agree.")
+
+
+@app.command("version")
+def print_version() -> None:
+    """Print the version."""
+    typer.echo(VERSION)
+
+
+@app.command("demo")
+def run_demo() -> None:
+    """Walk one agent through both rails, on a service of its own that is removed afterwards."""
+    raise typer.Exit(demo.run())
+
+
+def _in_house(data_dir: Path | None, act: Callable[[House], Awaitable[T]]) -> T:
+    """Do something with the database of the settings, or of the service that is embedded here."""
+    settings = read_settings(data_dir=data_dir)
+    logs.configure(settings)
+
+    async def acted(found: Settings) -> T:
+        house = build(found)
+        try:
+            return await act(house)
+        except (SQLAlchemyError, OSError) as error:
+            raise unreachable("PURSER_DATABASE_URL", error) from error
+        finally:
+            await house.close()
+
+    with embedding.attached(settings) as found:
+        return asyncio.run(acted(found))
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """Turn what can be expected to go wrong into a sentence and an exit status."""
+    try:
+        yield
+    except CannotGoOn as reason:
+        complain(str(reason))
+        raise SystemExit(reason.exit_code) from None
+    except PostgresUnavailable as reason:
+        complain(str(reason))
+        raise SystemExit(1) from None
+    except OSError as error:
+        complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""What a request carries with it: the house, its trace id, the agent that asks, and what it asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from litestar import Request
+from litestar.connection import ASGIConnection
+
+from api.wiring import House
+from billing.identity import Actor
+from billing.packs import Terms
+from billing.refusals import Refusal, Refused
+
+AnyRequest = Request[Any, Any, Any]
+AnyConnection = ASGIConnection[Any, Any, Any, Any]
+
+TRACE_ID: Final = "trace_id"
+_ACTOR: Final = "actor"
+_ASKED: Final = "asked"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the request is about, as far as it was understood: a refusal's commands are made of it."""
+
+    terms: Terms | None = None
+    quote_id: str | None = None
+    attempt_id: str | None = None
+    method_id: str | None = None
+
+
+def house_of(connection: AnyConnection) -> House:
+    """The house that the application was made for."""
+    return cast("House", connection.app.state.house)
+
+
+def trace_id_of(connection: AnyConnection) -> str:
+    """The id under which this request stands in the log."""
+    return cast("str", connection.state[TRACE_ID])
+
+
+def sets_actor(connection: AnyConnection, actor: Actor) -> None:
+    """Remember who asks."""
+    connection.state[_ACTOR] = actor
+
+
+def actor_of(connection: AnyConnection) -> Actor:
+    """Who asks. Raises `Refused(AUTH_REQUIRED)` on a route that nobody authenticated for."""
+    actor = connection.state.get(_ACTOR)
+    if actor is None:
+        raise Refused(Refusal.AUTH_REQUIRED)
+    return cast("Actor", actor)
+
+
+def actor_or_none(connection: AnyConnection) -> Actor | None:
+    """Who asks, if that is known."""
+    return cast("Actor | None", connection.state.get(_ACTOR))
+
+
+def sets_asked(connection: AnyConnection, asked: Asked) -> None:
+    """Remember what was asked for, in case the answer is a refusal."""
+    connection.state[_ASKED] = asked
+
+
+def asked_of(connection: AnyConnection) -> Asked:
+    """What was asked for, as far as it is known."""
+    return cast("Asked", connection.state.get(_ASKED) or Asked())

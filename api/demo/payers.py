@@ -1,0 +1,56 @@
+"""The two who pay: a human on the hosted checkout page, and a wallet on the sandbox's pretend chain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import httpx
+
+from api.demo.telling import Failed
+
+TIMEOUT_S: Final = 30.0
+EVENT_TYPES: Final = ("checkout.session.completed", "payment_intent.succeeded")
+
+
+def _web(**options: Any) -> httpx.Client:
+    return httpx.Client(timeout=TIMEOUT_S, trust_env=False, **options)
+
+
+def pay_on_page(handoff_url: str) -> tuple[str, str]:
+    """Open the short link, follow it to the hosted page, press its button; where that was and where it led."""
+    with _web(follow_redirects=True) as browser:
+        page = browser.get(handoff_url)
+        if page.status_code != 200 or 'value="pay"' not in page.text:
+            raise Failed(f"{handoff_url} did not lead to a page with a pay button (HTTP {page.status_code})")
+        hosted = page.url.copy_with(fragment=None)
+        after = browser.post(hosted, data={"action": "pay"})
+        if after.status_code != 200:
+            raise Failed(f"after paying, {after.url} answered {after.status_code}")
+        return f"{hosted.scheme}://{hosted.netloc.decode()}{hosted.path[:16]}…", str(after.url.copy_with(query=None))
+
+
+def send_usdc(sandbox_url: str, instructions: Mapping[str, Any]) -> str:
+    """Send exactly what the instructions ask for; the transaction's hash."""
+    transfer = {
+        "network": instructions["network"],
+        "token_currency": instructions["token_currency"],
+        "to": instructions["deposit_address"],
+        "amount_atomic": instructions["token_amount_atomic"],
+    }
+    with _web() as wallet:
+        sent = wallet.post(f"{sandbox_url}/sandbox/wallet/transfers", json=transfer)
+        if sent.status_code != 200:
+            raise Failed(f"the pretend chain answered {sent.status_code}")
+        return str(sent.json()["transaction_hash"])
+
+
+def deliver_again(sandbox_url: str) -> list[tuple[str, int | None]]:
+    """Let the pretend Stripe send every webhook about a payment once more; their types and our answers."""
+    with _web(headers={"authorization": "Bearer sk_test_demo"}) as stripe:
+        events = stripe.get(f"{sandbox_url}/v1/events", params={"limit": 100}).json()["data"]
+        again = [event for event in events if event["type"] in EVENT_TYPES]
+        return [
+            (event["type"], stripe.post(f"{sandbox_url}/sandbox/events/{event['id']}/deliver").json()["status_code"])
+            for event in reversed(again)
+        ]

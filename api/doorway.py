@@ -1,0 +1,77 @@
+"""The outermost layer: every request gets a trace id, every answer its headers, and the log one line for each.
+
+It stands outside of Litestar's routing, because a path or method that no route has must be answered and logged too.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+import structlog
+from litestar.datastructures import MutableScopeHeaders
+from litestar.enums import ScopeType
+from litestar.exceptions import MethodNotAllowedException
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.context import TRACE_ID, AnyRequest
+from api.wiring import House
+from billing.fresh import new_id
+from ledger.ids import external
+
+log = structlog.get_logger()
+
+_HEADERS: Final = {
+    "cache-control": "no-store",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+
+
+def doorway(inner: ASGIApp, house: House) -> ASGIApp:
+    """`inner` with a trace id in the state of each request, headers on each answer, and a line in the log."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await inner(scope, receive, send)
+            return
+        trace_id = external("trace", new_id(house.clock()))
+        # A dictionary of its own: what one request leaves here, another must never find.
+        scope["state"] = {**scope.get("state", {}), TRACE_ID: trace_id}
+        began, status = time.monotonic(), 0
+
+        async def sends(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _add_headers(message, trace_id)
+            await send(message)
+
+        try:
+            await inner(scope, receive, sends)
+        finally:
+            log.info(
+                "request",
+                trace_id=trace_id,
+                method=scope.get("method"),
+                route=scope.get("path_template", "unknown"),
+                status=status,
+                took_ms=round((time.monotonic() - began) * 1000, 1),
+            )
+
+    return app
+
+
+def _add_headers(message: Any, trace_id: str) -> None:
+    headers = MutableScopeHeaders.from_message(message)
+    for name, value in _HEADERS.items():
+        headers.setdefault(name, value)
+    headers["x-trace-id"] = trace_id
+
+
+def no_options(request: AnyRequest) -> None:
+    """A `before_request` hook: what Litestar answers to OPTIONS by itself has no body, so it is refused instead."""
+    if request.method == "OPTIONS":
+        allowed = request.app.route_handler_method_map[request.scope["path_template"]]
+        raise MethodNotAllowedException(headers={"allow": ", ".join(sorted(allowed))})

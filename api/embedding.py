@@ -1,0 +1,166 @@
+"""What a service with no settings brings along: PostgreSQL and the sandbox, below its data directory.
+
+Theory of operation
+-------------------
+`completed` gives settings in which nothing is missing, with whatever it had to start for that running as long as the
+block lasts. Only the supervisor knows the database's superuser; the migrating role owns the database, and the service
+logs in as a third one that may do what `purser_run` may. `attached` is for the commands beside a running service: it
+finds what that service runs, or runs the database itself for as long as it needs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import asyncpg
+from pydantic import SecretStr
+
+from api import local_sandbox, migrating, remembered
+from api.children import is_free
+from api.postgres import databases, server
+from api.postgres.connection import ask
+from api.postgres.server import Server, Watch
+from api.reasons import CannotGoOn
+from api.remembered import Remembered
+from api.settings import Settings
+
+DATABASE: Final = "purser"
+MIGRATOR: Final = "purser_migrator"
+SERVICE: Final = "purser_service"
+_ROLES: Final = {
+    "purser_owner": "NOLOGIN",
+    "purser_run": "NOLOGIN",
+    MIGRATOR: "LOGIN CREATEROLE",
+    SERVICE: "LOGIN",
+}
+
+
+@contextmanager
+def completed(settings: Settings) -> Iterator[Settings]:
+    """Settings with a database and a Stripe, embedded where none is named. Raises `CannotGoOn`, PostgresUnavailable."""
+    with ExitStack() as running:
+        if settings.database_url is None:
+            settings = running.enter_context(database(settings))
+        if settings.stripe_secret_key is None:
+            settings = running.enter_context(_sandbox(settings))
+        yield settings
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[Settings]:
+    """Settings with the embedded database, which runs, migrated, for the length of the block."""
+    known = remembered.recall(settings.data_dir)
+    with server.running(settings.data_dir / "postgres") as started:
+        _prepare(started, known)
+        found = _with_database(settings, started.port, known)
+        asyncio.run(migrating.migrate(migrate_url=_secret(found.migrate_url), run_url=_secret(found.database_url)))
+        watch = Watch(started)
+        watch.start()
+        try:
+            yield found
+        finally:
+            watch.stop()
+
+
+@contextmanager
+def attached(settings: Settings) -> Iterator[Settings]:
+    """Settings as of the service that embeds its database here; starts that database if no service runs it.
+
+    Settings that name a database stay as they are. Raises `CannotGoOn` where nothing was embedded yet.
+    """
+    if settings.database_url is not None:
+        yield settings
+        return
+    if not remembered.exists(settings.data_dir):
+        raise CannotGoOn(
+            f"There is no database in {settings.data_dir} yet; start one with `purser serve`, "
+            "or set PURSER_DATABASE_URL."
+        )
+    known = remembered.recall(settings.data_dir)
+    port = running_port(settings.data_dir, known)
+    if port is not None:
+        yield _with_running_sandbox(_with_database(settings, port, known), known)
+        return
+    with database(settings) as found:
+        yield found
+
+
+def running_port(data_dir: Path, known: Remembered) -> int | None:
+    """The port of the embedded database while a service runs it."""
+    with suppress(OSError, ValueError, KeyError):
+        port = int(json.loads((data_dir / "postgres" / "state.json").read_text(encoding="utf-8"))["port"])
+        with suppress(asyncpg.PostgresError):
+            ask(_url(SERVICE, known.service_password, port), "SELECT 1")
+            return port
+    return None
+
+
+@contextmanager
+def _sandbox(settings: Settings) -> Iterator[Settings]:
+    target = f"{reachable_url(settings.host, settings.port)}/webhooks/stripe"
+    with local_sandbox.running(settings.data_dir, port=settings.sandbox_port, webhook_url=target) as address:
+        yield _with_sandbox(settings, address, remembered.recall(settings.data_dir))
+
+
+def reachable_url(host: str, port: int) -> str:
+    """How this machine reaches a server that listens on `host`, which may mean all addresses."""
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - it is compared with
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
+def _prepare(started: Server, known: Remembered) -> None:
+    """Roles, passwords, memberships and the database, as the superuser; repeating it changes nothing."""
+    url = started.url()
+    present = {name for (name,) in ask(url, "SELECT rolname FROM pg_roles")}
+    for role, attributes in _ROLES.items():
+        if role not in present:
+            ask(url, f"CREATE ROLE {role} {attributes}")
+    # Passwords are hexadecimal: ALTER ROLE takes no parameters.
+    ask(url, f"ALTER ROLE {MIGRATOR} PASSWORD '{known.migrator_password}'")
+    ask(url, f"ALTER ROLE {SERVICE} PASSWORD '{known.service_password}'")
+    ask(url, f"GRANT purser_owner TO {MIGRATOR}")
+    ask(url, f"GRANT purser_run TO {SERVICE}")
+    if not databases.database_exists(started, DATABASE):
+        databases.create_database(started, DATABASE, owner=MIGRATOR)
+
+
+def _with_database(settings: Settings, port: int, known: Remembered) -> Settings:
+    return settings.model_copy(
+        update={
+            "database_url": SecretStr(_url(SERVICE, known.service_password, port)),
+            "migrate_url": SecretStr(_url(MIGRATOR, known.migrator_password, port)),
+        }
+    )
+
+
+def _with_sandbox(settings: Settings, address: str, known: Remembered) -> Settings:
+    return settings.model_copy(
+        update={
+            "stripe_secret_key": SecretStr(known.stripe_secret_key),
+            "stripe_api_base": address,
+            "stripe_webhook_secrets": [SecretStr(known.webhook_secret)],
+        }
+    )
+
+
+def _with_running_sandbox(settings: Settings, known: Remembered) -> Settings:
+    port = known.sandbox_port
+    if settings.stripe_secret_key is not None or port is None or is_free(local_sandbox.HOST, port):
+        return settings
+    return _with_sandbox(settings, local_sandbox.address(port), known)
+
+
+def _url(user: str, password: str, port: int) -> str:
+    return f"postgresql://{user}:{quote(password, safe='')}@127.0.0.1:{port}/{DATABASE}"
+
+
+def _secret(value: SecretStr | None) -> str:
+    if value is None:
+        raise LookupError("the embedded database has both addresses")
+    return value.get_secret_value()

@@ -1,0 +1,96 @@
+"""The API as an OpenAPI 3.1 document, made from the routes and the models they read with. Pure.
+
+Litestar's own generator describes what Litestar reads; here bodies are read by `reading.py`, so they are described from
+its models. Bounds stay within what a double keeps exactly.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import Any, Final
+
+from litestar.handlers import HTTPRouteHandler
+from litestar.routes import BaseRoute, HTTPRoute
+from pydantic import BaseModel
+
+from api.authentication import agents_only
+
+_ENVELOPE: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["ok", "command", "trace_id", "actor", "data", "warnings", "error"],
+    "properties": {
+        "ok": {"type": "boolean"},
+        "command": {"type": "string"},
+        "trace_id": {"type": "string"},
+        "actor": {"type": ["object", "null"]},
+        "data": {"type": ["object", "null"]},
+        "warnings": {"type": "array", "items": {"type": "string"}},
+        "error": {
+            "type": ["object", "null"],
+            "required": ["code", "message", "retryable", "recovery"],
+            "properties": {
+                "code": {"type": "string"},
+                "message": {"type": "string"},
+                "retryable": {"type": "boolean"},
+                "recovery": {"type": "object"},
+            },
+        },
+    },
+}
+_ANSWER: Final = {
+    "description": "The envelope; `ok` says whether it is a success or a refusal.",
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Envelope"}}},
+}
+
+
+def document(routes: Iterable[BaseRoute], *, url: str, version: str) -> dict[str, Any]:
+    """The document of every route that is described."""
+    schemas: dict[str, Any] = {"Envelope": _ENVELOPE}
+    paths: dict[str, Any] = {}
+    for route in (each for each in routes if isinstance(each, HTTPRoute)):
+        for handler in route.route_handlers:
+            if "query" in handler.opt:
+                operation = _operation(route, handler, schemas)
+                methods = sorted(method.lower() for method in handler.http_methods)
+                paths.setdefault(route.path_format, {}).update(dict.fromkeys(methods, operation))
+    bearer = {"type": "http", "scheme": "bearer", "description": "An agent's token."}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Purser", "version": version, "description": "Credits and payments for agents."},
+        "servers": [{"url": url}],
+        "paths": dict(sorted(paths.items())),
+        "components": {"schemas": schemas, "securitySchemes": {"agentToken": bearer}},
+    }
+
+
+def _operation(route: HTTPRoute, handler: HTTPRouteHandler, schemas: dict[str, Any]) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": handler.handler_name,
+        "summary": f"image-skill {handler.opt['command']}",
+        "description": inspect.getdoc(handler.fn),
+        "parameters": [*_path_parameters(route), *_query_parameters(handler.opt["query"])],
+        "responses": {"200": _ANSWER, "default": _ANSWER},
+    }
+    if agents_only in (handler.guards or ()):
+        operation["security"] = [{"agentToken": []}]
+    body: type[BaseModel] | None = handler.opt["body"]
+    if body is not None:
+        schemas[body.__name__] = body.model_json_schema()
+        content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{body.__name__}"}}}
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
+
+
+def _path_parameters(route: HTTPRoute) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in route.path_parameters
+    ]
+
+
+def _query_parameters(model: type[BaseModel] | None) -> list[dict[str, Any]]:
+    schema = model.model_json_schema() if model is not None else {}
+    return [
+        {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": field}
+        for name, field in schema.get("properties", {}).items()
+    ]

@@ -1,0 +1,131 @@
+"""What the pages say. Pure. The payer may be anybody, so nothing is taken for known."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Final
+
+from api.pages.screens import Kind, Screen
+
+
+class Tone(enum.StrEnum):
+    """How a page looks at first sight; the value is a class in `style.css`."""
+
+    GOOD = "good"
+    CALM = "calm"
+    WARN = "warn"
+    BAD = "bad"
+
+
+MARKS: Final = {Tone.GOOD: "✓", Tone.CALM: "…", Tone.WARN: "!", Tone.BAD: "✕"}
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Heading (also the title), what it means, and what to do; `link` leads on to the payment page."""
+
+    heading: str
+    lead: str
+    advice: str = ""
+    link: str = ""
+    tone: Tone = Tone.CALM
+
+
+_NOTHING_TAKEN: Final = "Nothing was taken. To pay, ask whoever sent you this link for a new one."
+
+_BY_KIND: Final = {
+    Kind.UNPAID: Words(
+        "Not paid yet",
+        "You left the payment page before paying. Nothing was taken.",
+        "You can go on now, or open this link again later.",
+        link="Continue to payment",
+    ),
+    Kind.WAITING: Words(
+        "Waiting for confirmation",
+        "You are back from the payment page. The payment provider has not confirmed the payment to us yet; "
+        "this usually takes a few seconds.",
+        "If you have not paid, you can still do so.",
+        link="Back to the payment page",
+    ),
+    Kind.LAPSED: Words(
+        "The time to pay is over",
+        "Please do not send anything now.",
+        "If your transfer is on its way already, leave this page open: it will say when the money has arrived.",
+        tone=Tone.WARN,
+    ),
+    Kind.PROCESSING: Words(
+        "Payment on its way",
+        "Your payment was started, and your bank is still working on it. This can take some days.",
+        "There is nothing left to do: you can close this page and open the link again later.",
+    ),
+    Kind.BUSY: Words(
+        "One moment, please",
+        "The payment provider cannot be reached right now. Your payment is not affected.",
+        "This page tries again by itself in a few seconds.",
+        link="Try again now",
+        tone=Tone.WARN,
+    ),
+    Kind.PAID: Words(
+        "Payment received",
+        "Thank you. The credits have been added. You can close this page.",
+        tone=Tone.GOOD,
+    ),
+    Kind.EXPIRED: Words("This payment link has expired", _NOTHING_TAKEN, tone=Tone.WARN),
+    Kind.CANCELED: Words("This payment was canceled", _NOTHING_TAKEN, tone=Tone.WARN),
+    Kind.FAILED: Words(
+        "The payment did not work", "To try again, ask whoever sent you this link for a new one.", tone=Tone.BAD
+    ),
+}
+
+_ON_CHAIN: Final = {
+    Kind.PROCESSING: Words(
+        "Transfer seen",
+        "Your transfer was seen and is being confirmed. This usually takes less than a minute.",
+        "Do not send it again: there is nothing left to do.",
+    ),
+    Kind.EXPIRED: Words(
+        "The time to pay is over",
+        "Please do not send anything any more. To pay, ask whoever sent you this link for a new one.",
+        "If you sent the money in time and this page does not say so, keep the hash of your transfer.",
+        tone=Tone.WARN,
+    ),
+    Kind.CANCELED: Words(
+        "This payment was canceled",
+        "Please do not send anything to its address. To pay, ask whoever sent you this link for a new one.",
+        tone=Tone.WARN,
+    ),
+}
+
+NOT_FOUND: Final = Words(
+    "Payment not found",
+    "There is no payment under this link.",
+    "Check that the whole link was copied, or ask whoever sent it to you for a new one.",
+    tone=Tone.WARN,
+)
+UNAVAILABLE: Final = Words(
+    "Back in a moment",
+    "This page cannot be shown right now. Your payment is not affected.",
+    "It tries again by itself in a few seconds.",
+    link="Try again now",
+    tone=Tone.WARN,
+)
+BROKEN: Final = Words(
+    "Something went wrong",
+    "The fault is ours. Your payment is not affected.",
+    "Please try again in a minute.",
+    link="Try again",
+    tone=Tone.BAD,
+)
+
+
+def words(shown: Screen) -> Words:
+    """What the page of `shown` says."""
+    if shown.kind is Kind.DEPOSIT and shown.deposit is not None:
+        asked = shown.deposit
+        return Words(
+            f"Pay with {asked.token} on {asked.network}", "Scan the code with your wallet, or copy the details."
+        )
+    if shown.on_chain and shown.kind in _ON_CHAIN:
+        return _ON_CHAIN[shown.kind]
+    return _BY_KIND[shown.kind]

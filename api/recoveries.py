@@ -1,0 +1,84 @@
+"""What a refused caller can run next, for each refusal. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from api.commands import Commands
+from api.context import Asked
+from billing.packs import METHODS
+from billing.refusals import Refusal, Refused
+
+RETRY_AFTER_S: Final[Mapping[Refusal, int]] = {
+    Refusal.RATE_LIMITED: 60,
+    Refusal.PAYMENT_METHOD_UNAVAILABLE: 15,
+    Refusal.PAYMENT_OUTCOME_UNKNOWN: 10,
+    Refusal.SERVICE_UNAVAILABLE: 5,
+    Refusal.INTERNAL_ERROR: 5,
+}
+"""Seconds to wait before the same request is worth sending again, for every refusal that is retryable."""
+
+
+def recovery(
+    refused: Refused, asked: Asked, commands: Commands, *, available: Sequence[str], fresh_key: str
+) -> dict[str, Any]:
+    """The `recovery` of an error. `available` are the methods offered now; `fresh_key` was never used.
+
+    Advice, where to read on, when to try again, and the commands that help, the best one first.
+    """
+    found: dict[str, Any] = {"advice": refused.refusal.rule.advice, "docs_url": f"{commands.public_url}/openapi.json"}
+    if refused.refusal.rule.retryable:
+        found["retry_after_seconds"] = RETRY_AFTER_S[refused.refusal]
+    suggested = _suggested(refused, asked, commands, available=available, fresh_key=fresh_key)
+    if suggested:
+        found |= {"suggested_command": suggested[0], "suggested_commands": suggested}
+        if fresh_key in suggested[0]:
+            found["idempotency_key"] = fresh_key
+    return found | refused.recovery
+
+
+def other_methods(asked: Asked, available: Sequence[str]) -> list[str]:
+    """The methods that could serve instead of the one that was asked for."""
+    mine = asked.method_id or (asked.terms.payment_method if asked.terms else None)
+    return [method_id for method_id in available if mine is not None and method_id != mine]
+
+
+def _suggested(
+    refused: Refused, asked: Asked, commands: Commands, *, available: Sequence[str], fresh_key: str
+) -> list[str]:
+    terms, quote_id, method_id = asked.terms, asked.quote_id, asked.method_id
+    others = other_methods(asked, available)
+    match refused.refusal:
+        case Refusal.AUTH_REQUIRED:
+            return [commands.signup(), commands.whoami()]
+        case Refusal.CREDIT_QUOTE_CONFLICT if terms:
+            return [commands.quote(terms, key=fresh_key)]
+        case Refusal.CREDIT_QUOTE_EXPIRED if terms:
+            return [commands.quote(terms)]
+        case Refusal.PAYMENT_METHOD_UNAVAILABLE | Refusal.PAYMENT_PROVIDER_REFUSED if terms and others:
+            return [*(commands.quote(terms, method_id=other) for other in others), commands.methods()]
+        case Refusal.PAYMENT_METHOD_UNAVAILABLE | Refusal.PAYMENT_PROVIDER_REFUSED:
+            return [commands.methods()]
+        case Refusal.CREDIT_PURCHASE_CONFLICT if quote_id and method_id:
+            return [commands.buy(method_id=method_id, quote_id=quote_id, key=fresh_key)]
+        case Refusal.CREDIT_QUOTE_PAYMENT_METHOD_MISMATCH if quote_id:
+            own = [other for other in METHODS if other != method_id]
+            return [*(commands.buy(method_id=other, quote_id=quote_id) for other in own), commands.methods()]
+        case Refusal.CREDIT_PURCHASE_IN_PROGRESS if "payment_attempt_id" in refused.recovery:
+            return [commands.status_of_attempt(refused.recovery["payment_attempt_id"])]
+        case (
+            Refusal.CREDIT_QUOTE_ALREADY_PAID | Refusal.CREDIT_PURCHASE_IN_PROGRESS | Refusal.PAYMENT_OUTCOME_UNKNOWN
+        ) if quote_id:
+            return [commands.status_of_quote(quote_id)]
+        case (
+            Refusal.PAYMENT_ATTEMPT_ALREADY_PAID
+            | Refusal.PAYMENT_ATTEMPT_NOT_CANCELABLE
+            | Refusal.PAYMENT_OUTCOME_UNKNOWN
+        ) if asked.attempt_id:
+            return [commands.status_of_attempt(asked.attempt_id)]
+        case Refusal.SERVICE_UNAVAILABLE | Refusal.INTERNAL_ERROR | Refusal.METHOD_NOT_ALLOWED:
+            return [commands.doctor()]
+        case Refusal.NOT_FOUND:
+            return [commands.activity(), commands.doctor()]
+    return []

@@ -1,0 +1,21 @@
+"""`GET /openapi.json`: the one answer besides the pages that is no envelope. There is no page to show it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from litestar import Response, get
+
+from api import openapi
+from api.context import AnyRequest, house_of
+from api.routes.health import VERSION
+
+
+@get("/openapi.json")
+async def openapi_document(request: AnyRequest) -> Response[dict[str, Any]]:
+    """The API as an OpenAPI document."""
+    described = openapi.document(request.app.routes, url=house_of(request).settings.url, version=VERSION)
+    return Response(described, headers={"cache-control": "public, max-age=300"})
+
+
+ROUTES: Final[list[Any]] = [openapi_document]

@@ -1,0 +1,126 @@
+"""Sign-up, tokens, and the agents of an organization."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from litestar import get, post
+from litestar.params import FromPath
+
+from api import fields
+from api.authentication import agents_only, presented
+from api.context import AnyRequest, actor_of, house_of
+from api.envelope import Envelope, answer
+from api.rate_limits import Window
+from api.reading import body_of, query_of
+from api.routes.describe import described
+from api.views import people
+from billing import identity
+from billing.database import snapshot
+from billing.identity import Newcomer
+from billing.refusals import Refusal, Refused
+from ledger import ids
+from ledger.ids import external
+
+
+@post("/v1/agent-signups", status_code=200, opt=described("signup --agent", body=fields.SignupAsked))
+async def sign_up(request: AnyRequest) -> Envelope:
+    """A new agent in a new organization, or a new token for an agent that may be taken over."""
+    _within_rate(request)
+    asked = await body_of(request, fields.SignupAsked)
+    house = house_of(request)
+    newcomer = Newcomer(asked.agent_name, asked.runtime, asked.contact, asked.discovery_source)
+    done = await identity.sign_up(
+        house.sessions,
+        newcomer,
+        want_token=asked.return_token,
+        presented=await presented(request),
+        now=house.clock(),
+    )
+    return answer(
+        request,
+        people.signed_up(done),
+        warnings=people.signup_warnings(done),
+        actor=people.as_actor(done.agent.id, done.agent.organization_id),
+    )
+
+
+def _within_rate(request: AnyRequest) -> None:
+    """The address of the connection counts; X-Forwarded-For can be written by anybody."""
+    window: Window = request.app.state.signups
+    address = request.client.host if request.client else ""
+    wait_s = window.wait_s(address, house_of(request).clock())
+    if wait_s:
+        raise Refused(Refusal.RATE_LIMITED, recovery={"retry_after_seconds": wait_s})
+
+
+@get("/v1/whoami", guards=[agents_only], opt=described("whoami"))
+async def whoami(request: AnyRequest) -> Envelope:
+    """The agent behind the token."""
+    return answer(request, people.whoami(actor_of(request)))
+
+
+@post("/v1/tokens/rotate", status_code=200, guards=[agents_only], opt=described("token rotate"))
+async def rotate_token(request: AnyRequest) -> Envelope:
+    """A new token for the agent; all older ones end at once."""
+    house, actor = house_of(request), actor_of(request)
+    token = await identity.rotate_token(house.sessions, actor, now=house.clock())
+    data = {
+        "token": token,
+        "token_class": people.TOKEN_CLASS,
+        "token_status": "active",
+        "rotated": True,
+        "agent_id": external("agt", actor.agent_id),
+    }
+    return answer(request, data, warnings=[people.SHOWN_ONCE])
+
+
+@post("/v1/tokens/revoke", status_code=200, guards=[agents_only], opt=described("token revoke"))
+async def revoke_token(request: AnyRequest) -> Envelope:
+    """End every token of the agent, at once."""
+    house, actor = house_of(request), actor_of(request)
+    await identity.revoke_token(house.sessions, actor, now=house.clock())
+    return answer(request, {"token_status": "revoked", "agent_id": external("agt", actor.agent_id)})
+
+
+@get("/v1/agents", guards=[agents_only], opt=described("agents list", query=fields.AgentsAsked))
+async def list_agents(request: AnyRequest) -> Envelope:
+    """The organization's agents, oldest first."""
+    asked, actor = query_of(request, fields.AgentsAsked), actor_of(request)
+    after = cursor("agt", asked.cursor)
+    async with snapshot(house_of(request).sessions) as session:
+        found = await identity.agents(session, actor, after=after, limit=asked.limit + 1)
+    return answer(request, people.agents_page(found, actor, limit=asked.limit))
+
+
+@post("/v1/agents", status_code=200, guards=[agents_only], opt=described("agents invite", body=fields.InviteAsked))
+async def invite(request: AnyRequest) -> Envelope:
+    """Another agent in the organization, with a token of its own."""
+    asked = await body_of(request, fields.InviteAsked)
+    house, actor = house_of(request), actor_of(request)
+    newcomer = Newcomer(asked.agent_name, asked.runtime, asked.agent_contact)
+    done = await identity.invite(house.sessions, actor, newcomer, now=house.clock())
+    return answer(request, people.signed_up(done), warnings=people.signup_warnings(done))
+
+
+@post("/v1/agents/{agent_id:str}/revoke", status_code=200, guards=[agents_only], opt=described("agents revoke"))
+async def revoke_agent(request: AnyRequest, agent_id: FromPath[str]) -> Envelope:
+    """End an agent of the organization and its tokens."""
+    house, actor = house_of(request), actor_of(request)
+    try:
+        revoked_id = ids.parse("agt", agent_id)
+    except ids.MalformedId:
+        raise Refused(Refusal.NOT_FOUND, "there is no such agent") from None
+    agent = await identity.revoke_agent(house.sessions, actor, revoked_id, now=house.clock())
+    return answer(request, {"agent": people.agent_view(agent, actor)})
+
+
+def cursor(prefix: str, text: str | None) -> Any:
+    """Where a page begins. Raises `Refused(INVALID_ARGUMENTS)` for what no answer ever gave."""
+    try:
+        return ids.parse(prefix, text) if text is not None else None
+    except ids.MalformedId:
+        raise Refused(Refusal.INVALID_ARGUMENTS, "cursor must be the next_cursor of an earlier answer") from None
+
+
+ROUTES: Final[list[Any]] = [sign_up, whoami, rotate_token, revoke_token, list_agents, invite, revoke_agent]

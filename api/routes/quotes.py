@@ -1,0 +1,51 @@
+"""`POST /v1/credit-quotes`."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from litestar import post
+
+from api import fields
+from api.authentication import agents_only
+from api.commands import Commands
+from api.context import AnyRequest, Asked, actor_of, house_of, sets_asked
+from api.envelope import Envelope, answer
+from api.reading import body_of
+from api.routes.describe import described
+from api.views import quotes as views
+from billing import packs, quotes
+from billing.packs import NotForSale, Offer, Terms
+from billing.refusals import Refusal, Refused
+
+
+@post(
+    "/v1/credit-quotes", status_code=200, guards=[agents_only], opt=described("credits quote", body=fields.QuoteAsked)
+)
+async def quote(request: AnyRequest) -> Envelope:
+    """Price and terms under a key: the same key and terms give the same quote. Moves no balance."""
+    asked = await body_of(request, fields.QuoteAsked)
+    house, actor = house_of(request), actor_of(request)
+    terms = _terms(asked, house.place.offer)
+    sets_asked(request, Asked(terms=terms))
+    made = await quotes.make(
+        house.sessions,
+        actor,
+        terms,
+        idempotency_key=asked.idempotency_key,
+        offer=house.place.offer,
+        live_money=house.live_money,
+        unavailable=house.unavailable(terms.payment_method),
+        now=house.clock(),
+    )
+    return answer(request, views.quote_view(made, house.place.offer, Commands(house.settings.url), house.clock()))
+
+
+def _terms(asked: fields.QuoteAsked, offer: Offer) -> Terms:
+    try:
+        return packs.terms(offer, credits_=asked.credits, pack_id=asked.pack_id, payment_method=asked.payment_method)
+    except NotForSale as error:
+        raise Refused(Refusal.INVALID_ARGUMENTS, str(error)) from None
+
+
+ROUTES: Final[list[Any]] = [quote]

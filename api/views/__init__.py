@@ -1,0 +1,6 @@
+"""What answers look like: frozen values in, plain dictionaries of the public contract out. Pure.
+
+`plain` spells times and money, `catalog` methods and packs, `people` agents and tokens, `quotes` a quote, `quota` the
+balance and how to top it up, `actions` what the payer must do, `purchases` a purchase and its status, `happenings` the
+activity.
+"""

@@ -1,0 +1,146 @@
+"""How can be paid, and what is sold. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from api.commands import Commands
+from api.views.plain import CREDIT_UNIT_CENTS, CURRENCY
+from billing.packs import METHODS, Method, Offer, Pack, Terms
+from ledger.money import usd
+
+CONTRACT_VERSION: Final = "image-skill.payment-methods.v1"
+SELF_FUND: Final = "browserless_agent_self_fund"
+
+
+def methods(offer: Offer, reasons: Mapping[str, str | None], commands: Commands, *, live_money: bool) -> dict[str, Any]:
+    """Every method; `reasons` says for each why it is unavailable, none when it is available."""
+    preferred = preferred_method(reasons)
+    return {
+        "contract_version": CONTRACT_VERSION,
+        "credit_unit_cents": CREDIT_UNIT_CENTS,
+        "currency": CURRENCY,
+        "quote_endpoint": "/v1/credit-quotes",
+        "packs_endpoint": "/v1/credit-packs",
+        "status_endpoint": "/v1/credit-purchases/status",
+        "live_money": live_money,
+        "methods": [
+            _row(method, offer, reasons[method.method_id], commands, live_money=live_money)
+            for method in METHODS.values()
+        ],
+        "next_actions": {
+            "recommended_quote": _recommended_quote(preferred, offer, commands, live_money=live_money)
+            if preferred
+            else None
+        },
+    }
+
+
+def preferred_method(reasons: Mapping[str, str | None]) -> Method | None:
+    """The method to suggest: one that an agent can settle by itself, else any; none when nothing is available."""
+    offered = [method for method in METHODS.values() if reasons[method.method_id] is None]
+    return next((method for method in offered if method.agent_settleable), offered[0] if offered else None)
+
+
+def default_terms(offer: Offer, method: Method) -> Terms:
+    """The suggested pack on a method."""
+    pack = offer.pack(offer.default_pack_id)
+    return Terms(pack.credits, pack.price_cents, pack.pack_id, method.method_id)
+
+
+def _row(method: Method, offer: Offer, reason: str | None, commands: Commands, *, live_money: bool) -> dict[str, Any]:
+    available = reason is None
+    return {
+        "method_id": method.method_id,
+        "provider": method.provider_flag,
+        "status": "available" if available else "unavailable",
+        "available": available,
+        "quoteable": available,
+        "purchasable": available,
+        "unavailable_reason": reason,
+        "live_money": live_money,
+        "buyer_modes": list(method.buyer_modes),
+        "requires_browser": method.requires_browser,
+        "agent_initiated": True,
+        "agent_settleable": method.agent_settleable,
+        "settlement_blocker": method.settlement_blocker,
+        "default_pack_id": offer.default_pack_id,
+        "purchase_endpoint": method.purchase_endpoint,
+        "limits": {"min_amount_cents": method.min_amount_cents, "max_amount_cents": method.max_amount_cents},
+        "recovery": {
+            # Without a key: with one, the client would not call the command runnable as it stands.
+            "quote_command": commands.quote(default_terms(offer, method)),
+            "purchase_command": commands.buy(method_id=method.method_id),
+            "status_command": commands.status_of_quote(),
+        },
+    }
+
+
+def _recommended_quote(method: Method, offer: Offer, commands: Commands, *, live_money: bool) -> dict[str, Any]:
+    return {
+        "purpose": "quote_credit_top_up",
+        "recommendation_reason": SELF_FUND if method.agent_settleable else "human_checkout_handoff",
+        "method_id": method.method_id,
+        "pack_id": offer.default_pack_id,
+        "command": commands.quote(default_terms(offer, method)),
+        "quote_command_copy_runnable": True,
+        "buy_command": commands.buy(method_id=method.method_id),
+        "status_command": commands.status_of_quote(),
+        "requires_auth": True,
+        "live_money": live_money,
+        "requires_browser": method.requires_browser,
+        "agent_settleable": method.agent_settleable,
+        "command_effect": quote_effect(),
+    }
+
+
+def path_of(method: Method) -> str:
+    """How money comes over a method, in the contract's words."""
+    return SELF_FUND if method.agent_settleable else "human_payment_handoff"
+
+
+def quote_effect() -> dict[str, Any]:
+    """What a quote does: nothing to anybody's money."""
+    return {
+        "label": "live_money_quote_no_charge",
+        "no_spend": True,
+        "payment_object": False,
+        "credit_debit": False,
+        "media_write": False,
+    }
+
+
+def packs(offer: Offer) -> dict[str, Any]:
+    """What is sold, and how long bought credits live."""
+    days = offer.credits_expire_after_days
+    return {
+        "credit_unit_cents": CREDIT_UNIT_CENTS,
+        "credit_unit_usd": 0.01,
+        "currency": CURRENCY,
+        "default_pack_id": offer.default_pack_id,
+        "packs": [pack_view(pack) for pack in offer.packs],
+        "custom_quotes": {
+            "supported": True,
+            "min_credits": offer.custom_credits_min,
+            "max_credits": offer.custom_credits_max,
+        },
+        "credits_expire": days is not None,
+        "credits_expire_after_days": days,
+        "quote_valid_seconds": int(offer.quote_ttl.total_seconds()),
+    }
+
+
+def pack_view(pack: Pack) -> dict[str, Any]:
+    """One pack. Its two prices in dollars are text, as the contract has them."""
+    price = usd(pack.price_cents).decimal()
+    return {
+        "pack_id": pack.pack_id,
+        "name": pack.name,
+        "display_name": f"{pack.name}: {pack.credits} credits",
+        "credits": pack.credits,
+        "amount_cents": pack.price_cents,
+        "amount_usd": price,
+        "price_usd": price,
+        "currency": CURRENCY,
+    }

@@ -1,0 +1,113 @@
+"""Agents, organizations and tokens. Contacts are personal data and are told to nobody but who just sent them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from api.views.plain import at, at_or_none
+from billing.identity import Actor, SignedUp
+from billing.tables import Agent
+from ledger.ids import external
+
+CLAIM_STATE: Final = "unclaimed"
+"""Agents are not claimed by people in this service, so all of them stand where the contract begins."""
+TOKEN_CLASS: Final = "restricted"  # noqa: S105 - the name of a class of tokens
+GRANTS: Final = (
+    "credits.read",
+    "credits.quote",
+    "credits.buy",
+    "activity.read",
+    "agents.read",
+    "agents.invite",
+    "agents.revoke",
+)
+SHOWN_ONCE: Final = (
+    "hosted restricted token is returned once; store it in the agent runtime secret store and never paste it into "
+    "prompts, logs, issues, or product feedback"
+)
+"""Word for word as the public client knows it: it says the same itself when it has saved the token."""
+
+
+def as_actor(agent_id: UUID, organization_id: UUID) -> dict[str, Any]:
+    """The `actor` of an answer."""
+    return {
+        "actor_type": "agent",
+        "actor_id": external("agt", agent_id),
+        "organization_id": external("org", organization_id),
+        "claim_state": CLAIM_STATE,
+    }
+
+
+def signed_up(done: SignedUp) -> dict[str, Any]:
+    """A new or rotated agent with its token, if one was wanted."""
+    agent = done.agent
+    return {
+        "authenticated": done.token is not None,
+        "token": done.token,
+        "token_class": TOKEN_CLASS,
+        "token_status": "active" if done.token is not None else "not_issued",
+        "created": not done.rotated,
+        "rotated": done.rotated,
+        "agent_id": external("agt", agent.id),
+        "organization_id": external("org", agent.organization_id),
+        "agent_name": agent.name,
+        "runtime": agent.runtime,
+        "agent_contact": agent.contact,
+        "claim_state": CLAIM_STATE,
+        "storage": {"server": "hash_only"},
+    }
+
+
+def signup_warnings(done: SignedUp) -> list[str]:
+    """What somebody who signed up must know."""
+    warnings = [SHOWN_ONCE] if done.token is not None else []
+    if done.contact_known and not done.rotated:
+        warnings.append(
+            "This contact has signed up before. Its current token was not presented, and an address is no key to "
+            "somebody's credits: this is a new agent in a new organization."
+        )
+    return warnings
+
+
+def whoami(actor: Actor) -> dict[str, Any]:
+    """The agent behind a token."""
+    return {
+        "authenticated": True,
+        "session_origin": "bearer_token",
+        "token_status": "active",
+        "token_class": TOKEN_CLASS,
+        "token_created_at": at(actor.token_created_at),
+        "claim_state": CLAIM_STATE,
+        "agent": {
+            "agent_id": external("agt", actor.agent_id),
+            "agent_name": actor.agent_name,
+            "runtime": actor.runtime,
+        },
+        "organization": {"organization_id": external("org", actor.organization_id)},
+        "grants": list(GRANTS),
+    }
+
+
+def agent_view(agent: Agent, actor: Actor) -> dict[str, Any]:
+    """One agent as its siblings see it."""
+    return {
+        "agent_id": external("agt", agent.id),
+        "agent_name": agent.name,
+        "runtime": agent.runtime,
+        "status": "active" if agent.revoked_at is None else "revoked",
+        "created_at": at(agent.created_at),
+        "revoked_at": at_or_none(agent.revoked_at),
+        "is_you": agent.id == actor.agent_id,
+    }
+
+
+def agents_page(agents: Sequence[Agent], actor: Actor, *, limit: int) -> dict[str, Any]:
+    """At most `limit` of `agents`, which holds one more when there are more."""
+    page = agents[:limit]
+    more = len(agents) > limit
+    return {
+        "agents": [agent_view(agent, actor) for agent in page],
+        "next_cursor": external("agt", page[-1].id) if more else None,
+    }

@@ -1,0 +1,242 @@
+"""A purchase: its quote, attempt, receipt and what comes next. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from api.commands import Commands, purchase_key
+from api.views import actions, quotes
+from api.views.plain import at, limits
+from billing.attempts import OPEN_STATES, AttemptState
+from billing.packs import METHODS
+from billing.purchases import Place
+from billing.quotes import state as quote_state
+from billing.status import Status
+from billing.tables import PaymentAttempt, Receipt
+from ledger.ids import external
+from ledger.tables import OperationRow
+from rails.rail import CheckoutAction, DepositAction
+
+RETRY_AFTER_S: Final = 10
+"""Seconds after which it is worth asking for the status again."""
+_PROVIDER: Final = "stripe"
+_OVER: Final = (AttemptState.EXPIRED, AttemptState.FAILED, AttemptState.CANCELED)
+_ATTEMPT_STATUS: Final = {AttemptState.CREATED: "requires_action", AttemptState.ACTION_REQUIRED: "requires_action"}
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What the views of one purchase need besides its status. `fresh_key` was never used to buy anything."""
+
+    place: Place
+    commands: Commands
+    now: datetime
+    fresh_key: str
+
+
+def bought(found: Status, attempt: PaymentAttempt, scene: Scene) -> dict[str, Any]:
+    """The answer to a buy, new or replayed."""
+    quote = found.quote
+    return {
+        "state": attempt.state,
+        "quote_id": external("quote", quote.id),
+        "payment_attempt_id": external("payatt", attempt.id),
+        "provider": _PROVIDER,
+        "accepted_payment_method": attempt.method,
+        "credits": quote.credits,
+        "amount_cents": quote.price_cents,
+        "currency": quote.currency,
+        "live_money": quote.live_money,
+        "idempotency_key": attempt.idempotency_key,
+        "payable_until": at(attempt.payable_until),
+        **_rail(found, attempt, scene),
+        "receipt": _receipt(found.receipt),
+        "next": _next(found, scene),
+        "next_actions": _next_actions(found, scene, path="data.stripe_x402.payable_instructions"),
+    }
+
+
+def status(found: Status, scene: Scene) -> dict[str, Any]:
+    """Everything an agent may know of one purchase."""
+    quote = found.quote
+    on_chain = not METHODS[quote.payment_method].requires_browser
+    return {
+        "state": found.attempt.state if found.attempt else quote_state(quote, scene.now),
+        "quote_id": external("quote", quote.id),
+        "live_money": quote.live_money,
+        "quote": {**quotes.facts(quote, scene.now), "x402": actions.rail_of_deposits() if on_chain else None},
+        "payment_attempt": _attempt(found, found.attempt, scene) if found.attempt else None,
+        "receipt": _receipt(found.receipt),
+        "credit_event": _credit_event(found.operation, found.receipt),
+        "provider_event": _provider_event(found.receipt),
+        "limits": limits(found.balance),
+        "next": _next(found, scene),
+        "next_actions": _next_actions(found, scene, path="data.payment_attempt.stripe_x402.payable_instructions"),
+    }
+
+
+def _attempt(found: Status, attempt: PaymentAttempt, scene: Scene) -> dict[str, Any]:
+    return {
+        "payment_attempt_id": external("payatt", attempt.id),
+        "attempt_status": _ATTEMPT_STATUS.get(AttemptState(attempt.state), attempt.state),
+        "method_id": attempt.method,
+        "provider": _PROVIDER,
+        "reason": attempt.reason,
+        "created_at": at(attempt.created_at),
+        "updated_at": at(attempt.updated_at),
+        "payable_until": at(attempt.payable_until),
+        "cancel_requested": attempt.cancel_requested_at is not None,
+        **_rail(found, attempt, scene),
+    }
+
+
+def _rail(found: Status, attempt: PaymentAttempt, scene: Scene) -> dict[str, Any]:
+    """What only one rail has."""
+    action = found.action
+    if METHODS[attempt.method].requires_browser:
+        return actions.checkout(
+            action if isinstance(action, CheckoutAction) else None,
+            session_id=attempt.object_id,
+            handoff_url=scene.place.handoff_url(attempt.id),
+        )
+    due = action if isinstance(action, DepositAction) else None
+    return {"stripe_x402": actions.deposit(due, amount_cents=found.quote.price_cents)}
+
+
+def _receipt(receipt: Receipt | None) -> dict[str, Any] | None:
+    if receipt is None:
+        return None
+    return {
+        "receipt_id": external("receipt", receipt.id),
+        "payment_attempt_id": external("payatt", receipt.attempt_id),
+        "quote_id": external("quote", receipt.quote_id),
+        "credit_event_id": external("credit_event", receipt.operation_id),
+        "credits": receipt.credits,
+        "subtotal_cents": receipt.subtotal_cents,
+        "discount_cents": receipt.discount_cents,
+        "tax_cents": receipt.tax_cents,
+        "amount_cents": receipt.total_cents,
+        "currency": receipt.currency,
+        "settled_at": at(receipt.settled_at),
+        "created_at": at(receipt.created_at),
+        "late": receipt.late,
+        "details": receipt.details,
+    }
+
+
+def _credit_event(operation: OperationRow | None, receipt: Receipt | None) -> dict[str, Any] | None:
+    """The operation in the books that granted the credits; balances as they were after it."""
+    if operation is None or receipt is None:
+        return None
+    return {
+        "credit_event_id": external("credit_event", operation.id),
+        "type": "payment_backed_grant",
+        "credits": receipt.credits,
+        "journal_seq": operation.seq,
+        "occurred_at": at(operation.event_at),
+        "posted_at": at(operation.posted_at),
+        "accounting_date": operation.accounting_date.isoformat(),
+        "available_credits_after": operation.available_after,
+        "held_credits_after": operation.held_after,
+    }
+
+
+def _provider_event(receipt: Receipt | None) -> dict[str, Any] | None:
+    if receipt is None:
+        return None
+    return {"provider": _PROVIDER, "type": "payment.settled", "occurred_at": at(receipt.settled_at)}
+
+
+def _next(found: Status, scene: Scene) -> dict[str, Any]:
+    """What to do next: by a human, by the agent, or nothing but wait."""
+    attempt, commands = found.attempt, scene.commands
+    if attempt is None or (attempt.state in _OVER and not _link_opens_again(found, attempt, scene)):
+        return _next_purchase(found, scene)
+    status_command = commands.status_of_attempt(external("payatt", attempt.id))
+    waiting = {"retry_after_seconds": RETRY_AFTER_S, "suggested_commands": [status_command]}
+    if attempt.state == AttemptState.SUCCEEDED:
+        return {"agent_action": "use_credits", "suggested_commands": [commands.quota()]}
+    if attempt.state == AttemptState.PROCESSING:
+        return {"agent_action": "wait_for_settlement", **waiting}
+    if METHODS[attempt.method].requires_browser:
+        return {**_human_action(found, attempt, scene), "after_payment": status_command, **waiting}
+    if attempt.state == AttemptState.CREATED:
+        return {"agent_action": "repeat_buy_with_the_same_key", **waiting}
+    return {"agent_action": "pay_stripe_crypto_deposit", **waiting}
+
+
+def _next_purchase(found: Status, scene: Scene) -> dict[str, Any]:
+    if _is_buyable(found, scene):
+        return {"agent_action": "buy_quote", "suggested_commands": [_buy_command(found, scene)]}
+    again = scene.commands.quote(quotes.terms_of(found.quote))
+    return {"agent_action": "request_new_quote", "suggested_commands": [again]}
+
+
+def _link_opens_again(found: Status, attempt: PaymentAttempt, scene: Scene) -> bool:
+    """Whether the human's link makes another hosted page: the last one expired, the attempt has not."""
+    return (
+        attempt.state == AttemptState.EXPIRED
+        and METHODS[attempt.method].requires_browser
+        and attempt.payable_until > scene.now
+        and found.quote.settled_at is None
+    )
+
+
+def _human_action(found: Status, attempt: PaymentAttempt, scene: Scene) -> dict[str, Any]:
+    handoff_url = scene.place.handoff_url(attempt.id)
+    return {
+        "human_action": "open_checkout_url",
+        "checkout_handoff_url": handoff_url,
+        "checkout_compact_url": handoff_url,
+        "fallback_checkout_url": found.action.url if isinstance(found.action, CheckoutAction) else None,
+    }
+
+
+def _is_buyable(found: Status, scene: Scene) -> bool:
+    """Whether the quote can be bought (again): it stands, and nothing is open or paid."""
+    is_open = found.attempt is not None and found.attempt.state in OPEN_STATES
+    return quote_state(found.quote, scene.now) == "created" and not is_open
+
+
+def _buy_key(found: Status, scene: Scene) -> str:
+    """The stable key for the first purchase; another when that key would only replay an attempt that has ended."""
+    return scene.fresh_key if found.attempt else purchase_key(external("quote", found.quote.id))
+
+
+def _buy_command(found: Status, scene: Scene) -> str:
+    quote = found.quote
+    return scene.commands.buy(
+        method_id=quote.payment_method, quote_id=external("quote", quote.id), key=_buy_key(found, scene)
+    )
+
+
+def _next_actions(found: Status, scene: Scene, *, path: str) -> dict[str, Any]:
+    if _is_buyable(found, scene):
+        buy = quotes.recommended_buy(found.quote, scene.commands, key=_buy_key(found, scene))
+        return {"recommended_buy": buy}
+    if isinstance(found.action, DepositAction) and found.attempt is not None:
+        return {"recommended_settlement": _recommended_settlement(found.attempt, scene, path)}
+    return {}
+
+
+def _recommended_settlement(attempt: PaymentAttempt, scene: Scene, path: str) -> dict[str, Any]:
+    attempt_id = external("payatt", attempt.id)
+    return {
+        "purpose": "settle_stripe_x402_credit_top_up",
+        "quote_id": external("quote", attempt.quote_id),
+        "payment_attempt_id": attempt_id,
+        "method_id": attempt.method,
+        "payable_instructions_path": path,
+        "status_command": scene.commands.status_of_attempt(attempt_id),
+        "quota_command": scene.commands.quota(),
+        "command_effect": {
+            "label": "wallet_settlement_spends_usdc",
+            "no_spend": False,
+            "wallet_settlement": True,
+            "payment_object": False,
+            "credit_debit": False,
+            "media_write": False,
+        },
+    }

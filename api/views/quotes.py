@@ -1,0 +1,87 @@
+"""A quote, and the purchase it suggests. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from api.commands import PAYMENT_ATTEMPT_ID, Commands, purchase_key
+from api.views.catalog import pack_view
+from api.views.plain import at
+from billing import quotes
+from billing.packs import METHODS, NotForSale, Offer, Terms
+from billing.tables import CreditQuote
+from ledger.ids import external
+
+
+def quote_view(quote: CreditQuote, offer: Offer, commands: Commands, now: datetime) -> dict[str, Any]:
+    """The answer to a quote, new or replayed."""
+    state = quotes.state(quote, now)
+    key = purchase_key(external("quote", quote.id))
+    return {
+        **facts(quote, now),
+        "idempotency_key": quote.idempotency_key,
+        "pack": _pack(quote, offer),
+        "next_actions": {"recommended_buy": recommended_buy(quote, commands, key=key) if state == "created" else None},
+    }
+
+
+def facts(quote: CreditQuote, now: datetime) -> dict[str, Any]:
+    """Price and terms."""
+    return {
+        "quote_id": external("quote", quote.id),
+        "state": quotes.state(quote, now),
+        "credits": quote.credits,
+        "price_amount_cents": quote.price_cents,
+        "currency": quote.currency,
+        "created_at": at(quote.created_at),
+        "expires_at": at(quote.expires_at),
+        "accepted_payment_method": quote.payment_method,
+        "pack_id": quote.pack_id,
+        "credits_expire_after_days": quote.credits_expire_after_days,
+        "live_money": quote.live_money,
+    }
+
+
+def terms_of(quote: CreditQuote) -> Terms:
+    """What the quote was asked for, to ask for it again."""
+    return Terms(quote.credits, quote.price_cents, quote.pack_id, quote.payment_method)
+
+
+def _pack(quote: CreditQuote, offer: Offer) -> dict[str, Any] | None:
+    """The pack as it is sold now; none for exact credits, and when it is not sold any more."""
+    try:
+        return pack_view(offer.pack(quote.pack_id)) if quote.pack_id is not None else None
+    except NotForSale:
+        return None
+
+
+def recommended_buy(quote: CreditQuote, commands: Commands, *, key: str) -> dict[str, Any]:
+    """How to buy the quote: `key` is its stable key until that is used up."""
+    method = METHODS[quote.payment_method]
+    quote_id = external("quote", quote.id)
+    return {
+        "purpose": "complete_credit_top_up",
+        "quote_id": quote_id,
+        "method_id": method.method_id,
+        "provider": method.provider_flag,
+        "command": commands.buy(method_id=method.method_id, quote_id=quote_id, key=key),
+        "buy_command_copy_runnable": True,
+        "purchase_idempotency_key": key,
+        "status_command": commands.status_of_quote(quote_id),
+        "status_command_copy_runnable": True,
+        "status_command_after_payment": commands.status_of_attempt(PAYMENT_ATTEMPT_ID),
+        "status_command_after_payment_copy_runnable": False,
+        "requires_auth": True,
+        "live_money": quote.live_money,
+        "requires_browser": method.requires_browser,
+        "agent_settleable": method.agent_settleable,
+        "human_handoff_required": not method.agent_settleable,
+        "command_effect": {
+            "label": "live_money_payment_attempt_requires_completion",
+            "no_spend": True,
+            "payment_object": True,
+            "credit_debit": False,
+            "media_write": False,
+        },
+    }

@@ -1,0 +1,174 @@
+"""The worker: turns letters into grants, resends what may be lost, closes what is overdue, asks providers that failed.
+
+Theory of operation
+-------------------
+Each chore runs in a task of its own, so that a provider that hangs in one of them does not hold up the others. A chore
+that did something begins again at once; one that found nothing rests. Nothing a chore raises ends the worker: a
+database that is gone, a bug, anything is logged (once, then at most every `SAY_AGAIN_S`) and tried again with back-off.
+Two workers, in one process or on two machines, do each other no harm: letters are claimed, requests are replays, facts
+apply once. So a worker may also be killed at any point.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.wiring import House
+from billing import cancellations, requests
+from rails.rail import OutcomeUnknown, ProviderRefused, RailUnavailable
+from webhooks import processing
+
+LETTERS_EVERY_S: Final = 0.4
+"""Letters of this process wake the worker; this is how long one that another process stored waits at most."""
+REQUESTS_EVERY_S: Final = 5.0
+OVERDUE_EVERY_S: Final = 30.0
+PROBES_EVERY_S: Final = 1.0
+BACK_OFF_S: Final = 0.5
+BACK_OFF_MAX_S: Final = 10.0
+SAY_AGAIN_S: Final = 60.0
+STOP_WITHIN_S: Final = 8.0
+"""How long the work in hand may take at the end; it is cut off then, which loses nothing."""
+
+_OUTAGES: Final = (SQLAlchemyError, OSError)  # TimeoutError is an OSError; asyncpg's own errors come wrapped
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Chore:
+    """One thing the worker does again and again. `act` says whether there may be more to do at once."""
+
+    name: str
+    act: Callable[[House], Awaitable[bool]]
+    every_s: float
+    woken_by_letters: bool = False
+
+
+async def run(house: House, stop: asyncio.Event) -> None:
+    """Work until `stop` is set; then finish what is in hand, within `STOP_WITHIN_S`. Raises nothing."""
+    tasks = [asyncio.create_task(_keep_doing(chore, house, stop), name=f"worker-{chore.name}") for chore in CHORES]
+    try:
+        await stop.wait()
+        await asyncio.wait(tasks, timeout=STOP_WITHIN_S)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _letters(house: House) -> bool:
+    house.letters_arrived.clear()
+    return bool(
+        await processing.process_due(
+            house.sessions, rails=house.rails.values(), livemode=house.livemode, clock=house.clock
+        )
+    )
+
+
+async def _requests(house: House) -> bool:
+    """Send again what was stored and has no known outcome. Each failure is recorded on its request, with back-off."""
+    for method, request_id in await requests.due(house.sessions, now=house.clock()):
+        rail = house.rails.get(method)
+        if rail is None:
+            continue
+        try:
+            await requests.carry_out(house.sessions, rail, request_id, clock=house.clock)
+        except (OutcomeUnknown, RailUnavailable, ProviderRefused) as error:
+            log.warning("request_not_answered", attempt_id=str(request_id.attempt_id), reason=str(error))
+        except _OUTAGES:
+            raise
+        except Exception:
+            log.exception("request_failed", attempt_id=str(request_id.attempt_id))
+        else:
+            log.info("request_answered_late", attempt_id=str(request_id.attempt_id), number=request_id.number)
+    return False
+
+
+async def _overdue(house: House) -> bool:
+    refused = await cancellations.close_overdue(
+        house.sessions, rails=house.rails, livemode=house.livemode, clock=house.clock
+    )
+    for attempt_id, refusal in refused:
+        log.warning("overdue_attempt_not_closed", attempt_id=str(attempt_id), reason=str(refusal))
+    return False
+
+
+async def _probes(house: House) -> bool:
+    """Ask providers that failed: one that is listed as unavailable gets no other calls that could show its recovery."""
+    for method_id, door in house.doors.items():
+        if door.health.probe_due(house.clock()):
+            try:
+                await door.probe()
+            except (RailUnavailable, ProviderRefused) as error:
+                log.warning("provider_still_failing", method=method_id, reason=str(error))
+            else:
+                log.info("provider_serves_again", method=method_id)
+    return False
+
+
+CHORES: Final = (
+    Chore("letters", _letters, LETTERS_EVERY_S, woken_by_letters=True),
+    Chore("requests", _requests, REQUESTS_EVERY_S),
+    Chore("overdue", _overdue, OVERDUE_EVERY_S),
+    Chore("probes", _probes, PROBES_EVERY_S),
+)
+
+
+async def _keep_doing(chore: Chore, house: House, stop: asyncio.Event) -> None:
+    troubles = _Troubles(chore.name)
+    while not stop.is_set():
+        try:
+            more = await chore.act(house)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next try is the answer
+            await _sleep(troubles.noted(error), stop)
+            continue
+        troubles.over()
+        if not more:
+            await _sleep(chore.every_s, stop, house.letters_arrived if chore.woken_by_letters else None)
+
+
+class _Troubles:
+    """The failures of one chore in a row: how long to wait, and what to say of them."""
+
+    def __init__(self, chore: str) -> None:
+        self._chore = chore
+        self._count = 0
+        self._said_at = 0.0
+
+    def noted(self, error: Exception) -> float:
+        """Count a failure and say so, not too often; seconds to wait before the next try."""
+        self._count += 1
+        now = asyncio.get_running_loop().time()
+        if self._count == 1 or now - self._said_at >= SAY_AGAIN_S:
+            self._said_at = now
+            traced = None if isinstance(error, _OUTAGES) else error
+            log.error("worker_in_trouble", chore=self._chore, tries=self._count, reason=_said(error), exc_info=traced)
+        doubled: float = BACK_OFF_S * 2 ** min(self._count - 1, 10)
+        return min(doubled, BACK_OFF_MAX_S)
+
+    def over(self) -> None:
+        """A try went well."""
+        if self._count:
+            log.info("worker_out_of_trouble", chore=self._chore, tries=self._count)
+        self._count = 0
+
+
+def _said(error: Exception) -> str:
+    """The error's first line: SQLAlchemy's others are the statement."""
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
+
+
+async def _sleep(seconds: float, stop: asyncio.Event, wake: asyncio.Event | None = None) -> None:
+    """Wait until `stop`, `wake` or the end of the time."""
+    waits = [asyncio.create_task(event.wait()) for event in (stop, wake) if event is not None]
+    try:
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

@@ -1,0 +1,130 @@
+"""What all tests share: one PostgreSQL a run, and one database, sandbox and service a worker."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from pydantic import SecretStr
+
+from api.settings import Settings
+from api.wiring import House, build
+from tests import postgres_cluster as cluster
+from tests.service import (
+    HOST,
+    STRIPE_KEY,
+    WEBHOOK_SECRET,
+    Agent,
+    Database,
+    Sandbox,
+    Service,
+    free_port,
+    new_agent,
+    new_database,
+    prepare_template,
+    sandbox_running,
+    service_running,
+)
+
+pytest_addoption = cluster.add_options
+pytest_configure = cluster.configure
+pytest_unconfigure = cluster.unconfigure
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """The controller makes the template, so that no two workers try."""
+    prepare_template(cluster.server(node.config))
+    cluster.configure_node(node)
+
+
+@pytest.fixture(scope="session")
+def new_databases(pytestconfig: pytest.Config) -> Callable[[str], Database]:
+    """`new_databases(purpose)`: a migrated database of its own; gone with the run."""
+    worker = getattr(pytestconfig, "workerinput", {}).get("workerid", "main")
+    made: list[str] = []
+
+    def make(purpose: str) -> Database:
+        made.append(purpose)
+        return new_database(cluster.server(pytestconfig), f"{purpose}_{worker}_{len(made)}")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def database(new_databases: Callable[[str], Database]) -> Database:
+    """The worker's database."""
+    return new_databases("worker")
+
+
+@pytest.fixture(scope="session")
+def service(database: Database) -> Iterator[Service]:
+    """The real service with a worker inside, and a sandbox that delivers letters to it."""
+    port = free_port()
+    with (
+        sandbox_running(webhook_url=f"http://{HOST}:{port}/webhooks/stripe") as sandbox,
+        service_running(database, sandbox, port=port) as running,
+    ):
+        yield running
+
+
+@pytest.fixture(scope="session")
+def start_service(service: Service) -> Iterator[Callable[..., Service]]:
+    """`start_service(setting=value, …)`: another service on the same database and sandbox, until the tests end.
+
+    It has no worker unless told so: a worker with other settings would take the letters of the first service's rails.
+    """
+    with ExitStack() as running:
+
+        def start(*, database: Database = service.database, **settings: Any) -> Service:
+            settings = {"worker": False, **settings}
+            return running.enter_context(service_running(database, service.sandbox, **settings))
+
+        yield start
+
+
+@pytest.fixture
+def lone_sandbox() -> Iterator[str]:
+    """The address of a sandbox that nobody else uses and that delivers no letters."""
+    with sandbox_running() as sandbox:
+        yield sandbox.url
+
+
+@pytest.fixture
+def sandbox(service: Service) -> Sandbox:
+    """The pretend Stripe of the worker's service."""
+    return service.sandbox
+
+
+@pytest.fixture(scope="session")
+def http(service: Service) -> Iterator[httpx.Client]:
+    """A client of the worker's service, without a token."""
+    with service.client() as client:
+        yield client
+
+
+@pytest.fixture
+def agent(http: httpx.Client) -> Agent:
+    """A fresh agent in an organization of its own."""
+    return new_agent(http)
+
+
+@pytest_asyncio.fixture
+async def house(service: Service) -> AsyncIterator[House]:
+    """A house in this process, on the service's database and sandbox; its worker is the service's."""
+    built = build(
+        Settings(
+            database_url=SecretStr(service.database.run_url),
+            stripe_secret_key=SecretStr(STRIPE_KEY),
+            stripe_webhook_secrets=[SecretStr(WEBHOOK_SECRET)],
+            stripe_api_base=service.sandbox.url,
+            public_url=service.url,
+            worker=False,
+        )
+    )
+    yield built
+    await built.close()

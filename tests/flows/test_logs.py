@@ -1,0 +1,52 @@
+"""One line a request, and nothing secret in any."""
+
+import json
+
+from tests.service import DEPOSIT, agent_of, data_of, new_contact, new_key, sign_up, until
+
+
+def lines(text):
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+def test_a_request_is_one_line_with_its_route_and_its_trace_id(http, service):
+    answers = {
+        "/v1/activity/{reference:str}": http.get("/v1/activity/evt_secretlooking?subject=abc"),
+        "/v1/quota": http.get("/v1/quota"),
+        "unknown": http.get("/v1/unknown-and-private"),
+    }
+    for route, answer in answers.items():
+        trace_id = answer.json()["trace_id"]
+        found = until(
+            lambda trace_id=trace_id: [one for one in lines(service.log()) if one.get("trace_id") == trace_id]
+        )
+        [line] = found
+        assert (line["event"], line["route"], line["method"]) == ("request", route, "GET")
+        assert line["status"] == answer.status_code
+        assert line["took_ms"] >= 0
+    assert "unknown-and-private" not in service.log()
+    assert "secretlooking" not in service.log()
+
+
+def test_no_secret_stands_in_the_log(http, service):
+    contact, key = new_contact(), new_key()
+    agent = agent_of(http, data_of(sign_up(http, agent_contact=contact)))
+    bought = agent.buy(agent.quote(DEPOSIT, key=key), key=key)
+    body = b'{"id":"evt_' + key.encode() + b'","object":"event","type":"a.b"}'
+    signed = service.signed(body)
+    answer = http.post("/webhooks/stripe", content=body, headers=signed)
+    trace_id = answer.json()["trace_id"]
+    until(lambda: trace_id in service.log())
+    log = service.log()
+    address = bought["stripe_x402"]["payable_instructions"]["deposit_address"]
+    secrets = [agent.token, contact, key, address, service.webhook_secret, signed["stripe-signature"][-64:], "sk_test"]
+    assert [secret for secret in secrets if secret in log] == []
+
+
+def test_a_fault_is_logged_with_its_traceback_and_without_the_body(crippled_http, crippled):
+    answer = crippled_http.post("/v1/agent-signups", json={"agent_name": "very private", "runtime": "b"})
+    trace_id = answer.json()["trace_id"]
+    until(lambda: sum(one.get("trace_id") == trace_id for one in lines(crippled.log())) == 2)
+    [fault] = [one for one in lines(crippled.log()) if one.get("trace_id") == trace_id and one["event"] != "request"]
+    assert "post_v1" in fault["exception"]
+    assert "very private" not in crippled.log()

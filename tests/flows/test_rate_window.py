@@ -1,0 +1,27 @@
+from datetime import UTC, datetime, timedelta
+
+from api.rate_limits import ADDRESSES_MAX, Window
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+def test_window_slides():
+    window = Window(2)
+    assert [window.wait_s("a", NOW + timedelta(seconds=at)) for at in (0, 20, 30)] == [0, 0, 30]
+    assert window.wait_s("a", NOW + timedelta(seconds=60)) == 0
+    assert window.wait_s("a", NOW + timedelta(seconds=61)) == 19
+
+
+def test_refused_tries_do_not_prolong_the_wait():
+    window = Window(1)
+    assert [window.wait_s("a", NOW + timedelta(seconds=at)) for at in (0, 59, 60)] == [0, 1, 0]
+
+
+def test_addresses_are_counted_apart_and_forgotten_in_the_end():
+    window = Window(1)
+    assert window.wait_s("first", NOW) == 0
+    assert window.wait_s("second", NOW) == 0
+    for number in range(ADDRESSES_MAX):
+        window.wait_s(str(number), NOW)
+    assert len(window._times) == ADDRESSES_MAX
+    assert window.wait_s("first", NOW) == 0

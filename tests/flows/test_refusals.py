@@ -1,0 +1,191 @@
+"""Each refusal of the closed list is given by a route, with the status, code, exit code and recovery of its rule."""
+
+import pytest
+
+from billing.refusals import Refusal
+from ledger.ids import parse
+from tests.service import CHECKOUT, DEPOSIT, PURCHASES, error_of, new_key
+
+CHECKOUTS = PURCHASES[CHECKOUT]
+
+
+def buying(agent, quote, key=None):
+    return agent.send("POST", CHECKOUTS, {"quote_id": quote["quote_id"], "idempotency_key": key or new_key()})
+
+
+def canceling(agent, bought):
+    return agent.send("POST", f"/v1/credit-purchases/{bought['payment_attempt_id']}/cancel")
+
+
+def invalid(ask):
+    return ask("agent").send("GET", "/v1/activity", limit="x")
+
+
+def unsigned(ask):
+    return ask("http").post("/webhooks/stripe", content=b"{}")
+
+
+def without_token(ask):
+    return ask("http").get("/v1/quota")
+
+
+def unknown_path(ask):
+    return ask("http").get("/v1/unknown")
+
+
+def wrong_method(ask):
+    return ask("http").delete("/v1/quota")
+
+
+def too_large(ask):
+    return ask("strict_http").post("/v1/agent-signups", content=b"x" * 2000)
+
+
+def too_often(ask):
+    for _ in range(4):
+        answer = ask("strict_http").post("/v1/agent-signups", json={"agent_name": "a", "runtime": "b"})
+    return answer
+
+
+def other_terms(ask):
+    agent = ask("agent")
+    agent.quote(key="k")
+    return agent.send("POST", "/v1/credit-quotes", {"credits": 7, "payment_method": DEPOSIT, "idempotency_key": "k"})
+
+
+def other_quote(ask):
+    agent = ask("agent")
+    agent.buy(agent.quote(), key="k")
+    return buying(agent, agent.quote(), "k")
+
+
+def other_rail(ask):
+    agent = ask("agent")
+    return buying(agent, agent.quote(DEPOSIT))
+
+
+def paid(ask):
+    agent = ask("agent")
+    bought = agent.buy(agent.quote())
+    ask("sandbox").pay(bought["checkout_session_id"])
+    agent.wait_for_state("succeeded", quote_id=bought["quote_id"])
+    return agent, bought
+
+
+def already_paid(ask):
+    return buying(*paid(ask))
+
+
+def in_progress(ask):
+    agent = ask("agent")
+    quote = agent.quote()
+    agent.buy(quote)
+    return buying(agent, quote)
+
+
+def expired(ask):
+    agent = ask("agent")
+    quote = agent.quote()
+    ask("service").database.rows(
+        "UPDATE billing.credit_quotes SET expires_at = created_at WHERE id = $1::uuid",
+        str(parse("quote", quote["quote_id"])),
+    )
+    return buying(agent, quote)
+
+
+def cancel_paid(ask):
+    return canceling(*paid(ask))
+
+
+def cancel_processing(ask):
+    agent = ask("agent")
+    bought = agent.buy(agent.quote())
+    ask("sandbox").control("POST", f"sessions/{bought['checkout_session_id']}/pay_delayed")
+    agent.wait_for_state("processing", quote_id=bought["quote_id"])
+    return canceling(agent, bought)
+
+
+def last_agent(ask):
+    agent = ask("agent")
+    return agent.send("POST", f"/v1/agents/{agent.agent_id}/revoke")
+
+
+def crowded(ask):
+    agent = ask("agent")
+    ask("service").database.rows(
+        "INSERT INTO billing.agents (organization_id, id, name, runtime, created_at) SELECT organization_id, "
+        "gen_random_uuid(), 'c', 'c', now() FROM billing.agents, generate_series(1, 99) WHERE id = $1::uuid",
+        str(parse("agt", agent.agent_id)),
+    )
+    return agent.send("POST", "/v1/agents", {"agent_name": "a", "runtime": "b"})
+
+
+def refused_by_stripe(ask):
+    agent = ask("agent")
+    ask("sandbox").fault("card_declined_like_400", "/v1/checkout/sessions")
+    return buying(agent, agent.quote())
+
+
+def not_configured(ask):
+    body = {"credits": 500, "payment_method": DEPOSIT, "idempotency_key": new_key()}
+    return ask("strict_http").post("/v1/credit-quotes", json=body, headers=ask("agent").headers)
+
+
+def lost(ask):
+    agent = ask("agent")
+    ask("sandbox").fault("lost_answer", "/v1/checkout/sessions")
+    return buying(agent, agent.quote())
+
+
+def database_away(ask):
+    return ask("dark_http").get("/v1/quota", headers=ask("agent").headers)
+
+
+def broken(ask):
+    return ask("crippled_http").post("/v1/agent-signups", json={"agent_name": "a", "runtime": "b"})
+
+
+GIVEN_BY = {
+    Refusal.INVALID_ARGUMENTS: invalid,
+    Refusal.WEBHOOK_SIGNATURE_INVALID: unsigned,
+    Refusal.AUTH_REQUIRED: without_token,
+    Refusal.NOT_FOUND: unknown_path,
+    Refusal.METHOD_NOT_ALLOWED: wrong_method,
+    Refusal.BODY_TOO_LARGE: too_large,
+    Refusal.RATE_LIMITED: too_often,
+    Refusal.CREDIT_QUOTE_CONFLICT: other_terms,
+    Refusal.CREDIT_PURCHASE_CONFLICT: other_quote,
+    Refusal.CREDIT_QUOTE_PAYMENT_METHOD_MISMATCH: other_rail,
+    Refusal.CREDIT_QUOTE_ALREADY_PAID: already_paid,
+    Refusal.CREDIT_PURCHASE_IN_PROGRESS: in_progress,
+    Refusal.CREDIT_QUOTE_EXPIRED: expired,
+    Refusal.PAYMENT_ATTEMPT_ALREADY_PAID: cancel_paid,
+    Refusal.PAYMENT_ATTEMPT_NOT_CANCELABLE: cancel_processing,
+    Refusal.LAST_AGENT: last_agent,
+    Refusal.AGENT_LIMIT_REACHED: crowded,
+    Refusal.PAYMENT_PROVIDER_REFUSED: refused_by_stripe,
+    Refusal.PAYMENT_METHOD_UNAVAILABLE: not_configured,
+    Refusal.PAYMENT_OUTCOME_UNKNOWN: lost,
+    Refusal.SERVICE_UNAVAILABLE: database_away,
+    Refusal.INTERNAL_ERROR: broken,
+}
+
+
+def test_every_refusal_of_the_list_is_given_here():
+    assert list(GIVEN_BY) == list(Refusal)
+
+
+@pytest.mark.parametrize("refusal", Refusal, ids=lambda refusal: refusal.name)
+def test_refusal_is_answered_as_its_rule_says(refusal, request):
+    answer = GIVEN_BY[refusal](request.getfixturevalue)
+    rule = refusal.rule
+    error = error_of(answer, rule.http_status, refusal.code)
+    assert error["retryable"] is rule.retryable
+    recovery = error["recovery"]
+    assert recovery["advice"] == rule.advice
+    assert ("retry_after_seconds" in recovery) is rule.retryable
+    assert ("retry-after" in answer.headers) is (rule.http_status in {429, 503})
+    assert answer.headers.get("x-image-skill-exit-code") == (str(rule.exit_code) if rule.exit_code else None)
+    for command in recovery.get("suggested_commands", []):
+        assert command.startswith("image-skill ")
+        assert "--api-base-url http://127.0.0.1:" in command

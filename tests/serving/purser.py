@@ -1,0 +1,134 @@
+"""`purser` as a person runs it: a process of its own in some folder, and what it starts."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.service import ROOT, free_port
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 40.0
+ORPHANS_GONE_WITHIN_S = 10.0
+COMMAND = [sys.executable, "-P", "-m", "api.cli"]
+
+
+def environment(**given: str) -> dict[str, str]:
+    """Ours, without settings of a service that may run here."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PURSER_")}
+    return inherited | {"PYTHONPATH": str(ROOT), "PURSER_SANDBOX_PORT": "0"} | given
+
+
+def purser(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """One command that ends by itself."""
+    return subprocess.run(
+        [*COMMAND, *arguments], cwd=folder, env=environment(**settings), capture_output=True, text=True,
+        timeout=START_TIMEOUT_S, check=False,
+    )  # fmt: skip
+
+
+@dataclass
+class Serving:
+    """A `purser serve`, the address it was given and where it writes."""
+
+    folder: Path
+    url: str
+    process: subprocess.Popen[bytes]
+    family: set[int] = field(default_factory=set)
+
+    def said(self) -> str:
+        return (self.folder / "serve.log").read_text(errors="replace")
+
+    def await_answer(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline and self.process.poll() is None:
+            with suppress(httpx.TransportError):
+                if httpx.get(f"{self.url}/healthz", timeout=5).status_code == 200:
+                    self.family |= descendants(self.process.pid)
+                    return
+            time.sleep(0.1)
+        raise AssertionError(f"it did not answer:\n{self.said()}")
+
+    def end(self, number: signal.Signals) -> int:
+        """Send the signal to the one process that a person started; its exit status."""
+        self.family |= descendants(self.process.pid)
+        self.process.send_signal(number)
+        return self.process.wait(STOP_TIMEOUT_S)
+
+    def left_over(self) -> set[int]:
+        """Its processes that still run; they get a moment, as a kernel needs one to end them."""
+        deadline = time.monotonic() + ORPHANS_GONE_WITHIN_S
+        while (left := {pid for pid in self.family if is_alive(pid)}) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return left
+
+
+@contextmanager
+def serving(folder: Path, *options: str, port: int | None = None, **settings: str) -> Iterator[Serving]:
+    """`purser serve` in `folder`, answering, for the length of the block."""
+    chosen = port or free_port()
+    with (folder / "serve.log").open("ab") as log:
+        process = subprocess.Popen(
+            [*COMMAND, "serve", "--port", str(chosen), *options, "--die-with-parent"],
+            cwd=folder, env=environment(**settings), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        )  # fmt: skip
+    started = Serving(folder, f"http://127.0.0.1:{chosen}", process)
+    try:
+        started.await_answer()
+        yield started
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(STOP_TIMEOUT_S)
+
+
+def descendants(pid: int) -> set[int]:
+    """Every process below `pid` (proc(5))."""
+    children: dict[int, set[int]] = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, IndexError):
+            parent = int((process / "stat").read_bytes().rpartition(b")")[2].split()[1])
+            children.setdefault(parent, set()).add(int(process.name))
+    found, waiting = set[int](), [pid]
+    while waiting:
+        below = children.get(waiting.pop(), set())
+        found |= below
+        waiting += below
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    """Whether it runs; one that nobody has reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] not in b"ZX"
+    except OSError:
+        return False
+
+
+def named(pids: set[int], word: str) -> set[int]:
+    """Those whose command line has the word."""
+    found = set()
+    for pid in pids:
+        with suppress(OSError):
+            if word in Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace"):
+                found.add(pid)
+    return found
+
+
+def sign_up(url: str) -> dict[str, Any]:
+    body = {"agent_name": "tester", "runtime": "pytest", "return_token": True}
+    answer: dict[str, Any] = httpx.post(f"{url}/v1/agent-signups", json=body, timeout=20).json()
+    assert answer["ok"], answer
+    return answer
+
+
+def whoami(url: str, token: str) -> httpx.Response:
+    return httpx.get(f"{url}/v1/whoami", headers={"authorization": f"Bearer {token}"}, timeout=20)

@@ -1,0 +1,97 @@
+"""`purser serve` from nothing, stopped, killed and started again."""
+
+import os
+import signal
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+
+from api import remembered
+from api.children import is_free
+from tests.service import free_port, until
+from tests.serving.purser import is_alive, named, purser, serving, sign_up, whoami
+
+PRIVATE = 0o600
+
+
+def port_of(url: str) -> int:
+    return int(urlsplit(url).port or 0)
+
+
+def sandbox_port(folder: Path) -> int:
+    port = remembered.recall(folder / ".purser").sandbox_port
+    assert port is not None
+    return port
+
+
+def test_serve_starts_from_nothing_and_leaves_no_process_no_port_and_no_secret_behind(folder):
+    with serving(folder) as service:
+        health = httpx.get(f"{service.url}/healthz").json()
+        until(lambda: "Ctrl-C" in service.said())
+        checked = purser(folder, "check")
+        status = service.end(signal.SIGTERM)
+    assert health["ok"]
+    assert health["data"]["status"] == "ok"
+    assert f"Purser serves at  {service.url}" in service.said()
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "WRONG" not in checked.stdout
+    assert status == 0, service.said()
+    assert len(service.family) >= 3
+    assert service.left_over() == set()
+    assert is_free("127.0.0.1", port_of(service.url))
+    assert is_free("127.0.0.1", sandbox_port(folder))
+    known = remembered.recall(folder / ".purser")
+    assert (folder / ".purser" / remembered.FILE).stat().st_mode & 0o777 == PRIVATE
+    for secret in (known.service_password, known.migrator_password, known.webhook_secret, known.stripe_secret_key):
+        assert secret not in service.said() + checked.stdout + repr(known)
+
+
+def test_an_agents_token_still_works_after_ctrl_c_and_after_kill_dash_nine_which_leaves_no_orphan(folder):
+    with serving(folder) as service:
+        token = sign_up(service.url)["data"]["token"]
+        assert service.end(signal.SIGINT) == 0, service.said()
+        port = sandbox_port(folder)
+    with serving(folder) as service:
+        assert whoami(service.url, token).json()["data"]["authenticated"] is True
+        assert sandbox_port(folder) == port, "stored links lead to the pages of the sandbox"
+        assert named(service.family, "bin/postgres")
+        assert named(service.family, "sandbox")
+        assert named(service.family, "spawn_main")
+        service.end(signal.SIGKILL)
+        assert service.left_over() == set()
+    with serving(folder, port=port_of(service.url)) as service:
+        assert whoami(service.url, token).status_code == 200
+
+
+def test_a_killed_server_process_is_replaced_and_a_second_service_on_the_same_data_is_refused(folder):
+    with serving(folder) as service:
+        [worker] = named(service.family, "spawn_main")
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: not is_alive(worker))
+        assert until(lambda: answers(f"{service.url}/readyz"), within_s=30)
+        second = purser(folder, "serve", "--port", str(free_port()))
+    assert second.returncode == 1
+    assert "already runs the PostgreSQL of" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_a_port_in_use_is_said_in_a_sentence_with_a_way_out(folder):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = purser(folder, "serve", "--port", str(port))
+    assert ended.returncode == 1
+    assert f"Port {port} of 127.0.0.1 is in use" in ended.stderr
+    assert "--port" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (folder / ".purser").exists(), "nothing was started for nothing"

@@ -1,0 +1,102 @@
+"""The worker survives what goes wrong around it, says so without flooding the log, and stops when told."""
+
+import asyncio
+import time
+
+import pytest
+from pydantic import SecretStr
+from structlog.testing import capture_logs
+
+from api import worker
+from api.settings import Settings
+from api.wiring import build
+from tests.service import free_port
+
+
+@pytest.fixture
+async def house_without_database():
+    url = f"postgresql://nobody:nothing@127.0.0.1:{free_port()}/nothing"
+    built = build(Settings(database_url=SecretStr(url)))
+    yield built
+    await built.close()
+
+
+async def test_a_database_outage_is_survived_and_said_once_for_each_chore(house_without_database, monkeypatch):
+    monkeypatch.setattr(worker, "BACK_OFF_S", 0.05)
+    stop = asyncio.Event()
+    with capture_logs() as lines:
+        working = asyncio.create_task(worker.run(house_without_database, stop))
+        await asyncio.sleep(1.0)
+        assert not working.done()
+        stop.set()
+        await asyncio.wait_for(working, 5)
+    said = [line["chore"] for line in lines if line["event"] == "worker_in_trouble"]
+    assert sorted(said) == ["letters", "overdue", "requests"], lines
+    assert all("exc_info" not in line or line["exc_info"] is None for line in lines)
+
+
+async def test_troubles_are_said_again_after_a_minute_and_their_end_once(monkeypatch):
+    monkeypatch.setattr(worker, "SAY_AGAIN_S", 0.05)
+    with capture_logs() as lines:
+        troubles = worker._Troubles("letters")
+        waits = [troubles.noted(OSError("gone")) for _ in range(8)]
+        await asyncio.sleep(0.06)
+        troubles.noted(OSError("gone"))
+        troubles.over()
+        troubles.over()
+    assert waits == sorted(waits)
+    assert waits[-1] == worker.BACK_OFF_MAX_S
+    assert [line["event"] for line in lines] == ["worker_in_trouble", "worker_in_trouble", "worker_out_of_trouble"]
+    assert lines[1]["tries"] == 9
+
+
+async def test_a_chore_that_hangs_does_not_hold_up_the_stop(house_without_database, monkeypatch):
+    async def hang(_: object) -> bool:
+        await asyncio.sleep(60)
+        return False
+
+    monkeypatch.setattr(worker, "CHORES", (worker.Chore("hang", hang, 1.0),))
+    monkeypatch.setattr(worker, "STOP_WITHIN_S", 0.2)
+    stop = asyncio.Event()
+    working = asyncio.create_task(worker.run(house_without_database, stop))
+    await asyncio.sleep(0.05)
+    began = time.monotonic()
+    stop.set()
+    await working
+    assert time.monotonic() - began < 2
+
+
+async def test_the_work_in_hand_is_finished_before_the_stop(house_without_database, monkeypatch):
+    done = []
+
+    async def slow(_: object) -> bool:
+        await asyncio.sleep(0.2)
+        done.append(True)
+        return False
+
+    monkeypatch.setattr(worker, "CHORES", (worker.Chore("slow", slow, 30.0),))
+    stop = asyncio.Event()
+    working = asyncio.create_task(worker.run(house_without_database, stop))
+    await asyncio.sleep(0.05)
+    stop.set()
+    await working
+    assert done == [True]
+
+
+async def test_a_letter_that_arrives_wakes_the_worker(house_without_database, monkeypatch):
+    looked = asyncio.Event()
+
+    async def look(house: object) -> bool:
+        house_without_database.letters_arrived.clear()
+        looked.set()
+        return False
+
+    monkeypatch.setattr(worker, "CHORES", (worker.Chore("letters", look, 30.0, woken_by_letters=True),))
+    stop = asyncio.Event()
+    working = asyncio.create_task(worker.run(house_without_database, stop))
+    await looked.wait()
+    looked.clear()
+    house_without_database.letters_arrived.set()
+    await asyncio.wait_for(looked.wait(), 2)
+    stop.set()
+    await working
