@@ -1,4 +1,4 @@
-from tests.service import CHECKOUT, DEPOSIT, data_of, error_of, new_agent, new_key
+from tests.service import CHECKOUT, DEPOSIT, PURCHASES, data_of, error_of, new_agent, new_key
 
 
 def test_methods_are_listed_as_the_contract_says(http):
@@ -58,25 +58,36 @@ def test_rail_that_is_not_configured_is_listed_with_the_reason_and_not_offered(s
     assert f"--payment-method {CHECKOUT}" in error["recovery"]["suggested_command"]
 
 
-def test_rail_whose_provider_fails_is_listed_with_the_reason_and_not_offered(stranded_http, http):
-    agent = new_agent(http)
-    quote = agent.quote()
-    body = {"quote_id": quote["quote_id"], "idempotency_key": "one"}
-    for _ in range(3):
-        answer = stranded_http.post("/v1/credit-purchases/stripe-checkout-sessions", json=body, headers=agent.headers)
-        error = error_of(answer, 503, "PAYMENT_METHOD_UNAVAILABLE")
-        assert error["retryable"]
-        assert answer.headers["retry-after"] == str(error["recovery"]["retry_after_seconds"])
-    methods = data_of(stranded_http.get("/v1/payment-methods"))["methods"]
-    assert [row["available"] for row in methods] == [False, False]
-    assert all(row["unavailable_reason"] for row in methods)
+def test_rail_whose_provider_fails_is_listed_with_the_reason_and_not_offered(stranded_http, agent):
+    quotes = {method: agent.quote(method) for method in (CHECKOUT, DEPOSIT)}
     terms = {"credits": 500, "payment_method": CHECKOUT, "idempotency_key": new_key()}
-    error_of(stranded_http.post("/v1/credit-quotes", json=terms, headers=agent.headers), 503,
-             "PAYMENT_METHOD_UNAVAILABLE")  # fmt: skip
+    _fail_three_times(stranded_http, agent, quotes[CHECKOUT])
+    checkout, deposit = data_of(stranded_http.get("/v1/payment-methods"))["methods"]
+    assert (checkout["available"], deposit["available"]) == (False, True)
+    assert checkout["unavailable_reason"]
+    answer = stranded_http.post("/v1/credit-quotes", json=terms, headers=agent.headers)
+    error = error_of(answer, 503, "PAYMENT_METHOD_UNAVAILABLE")
+    assert DEPOSIT in error["message"]
+    assert f"--payment-method {DEPOSIT}" in error["recovery"]["suggested_command"]
+    assert data_of(stranded_http.get("/v1/quota", headers=agent.headers))["top_up"]["available"]
+    _fail_three_times(stranded_http, agent, quotes[DEPOSIT])
+    methods = data_of(stranded_http.get("/v1/payment-methods"))
+    assert [row["available"] for row in methods["methods"]] == [False, False]
+    assert methods["next_actions"]["recommended_quote"] is None
     top_up = data_of(stranded_http.get("/v1/quota", headers=agent.headers))["top_up"]
     assert (top_up["available"], top_up["recommended"], top_up["preferred_payment_method"]) == (False, False, None)
     # The same key goes on where the failing provider stopped it.
-    assert agent.buy(quote, key="one")["state"] == "action_required"
+    assert agent.buy(quotes[CHECKOUT], key="stranded-stripe_checkout")["state"] == "action_required"
+
+
+def _fail_three_times(client, agent, quote):
+    method = quote["accepted_payment_method"]
+    body = {"quote_id": quote["quote_id"], "idempotency_key": f"stranded-{method}"}
+    for _ in range(3):
+        answer = client.post(PURCHASES[method], json=body, headers=agent.headers)
+        error = error_of(answer, 503, "PAYMENT_METHOD_UNAVAILABLE")
+        assert error["retryable"]
+        assert answer.headers["retry-after"] == str(error["recovery"]["retry_after_seconds"])
 
 
 def test_quota_urges_to_top_up_when_nothing_is_left(agent):

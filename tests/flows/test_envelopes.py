@@ -97,23 +97,28 @@ def test_options_and_head_are_refused_and_have_an_envelope_or_no_body(http):
         assert head.headers["content-type"] == "application/json"
 
 
-def test_body_over_the_limit_is_refused_before_it_is_read(strict, strict_http):
+def post_head(agent):
+    return f"POST /v1/credit-quotes HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {agent.token}\r\nconnection: close\r\n"
+
+
+def test_body_over_the_limit_is_refused_before_it_is_read(agent, strict, strict_http):
     """Announced: refused although not one byte of it was sent."""
-    head = b"POST /v1/agent-signups HTTP/1.1\r\nhost: a\r\nconnection: close\r\n"
-    error_of(strict.raw(head + b"content-length: 1000000000\r\n\r\n"), 413, "BODY_TOO_LARGE")
-    answer = strict_http.post("/v1/agent-signups", content=b"x" * 1025)
+    announced = f"{post_head(agent)}content-length: 1000000000\r\n\r\n".encode()
+    error_of(strict.raw(announced), 413, "BODY_TOO_LARGE")
+    answer = strict_http.post("/v1/credit-quotes", content=b"x" * 1025, headers=agent.headers)
     error_of(answer, 413, "BODY_TOO_LARGE")
 
 
-def test_body_over_the_limit_is_refused_without_an_announced_length(strict):
+def test_body_over_the_limit_is_refused_without_an_announced_length(agent, strict):
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in [b"x" * 512] * 4)
-    head = b"POST /v1/agent-signups HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+    head = f"{post_head(agent)}transfer-encoding: chunked\r\n\r\n".encode()
     error_of(strict.raw(head + chunks + b"0\r\n\r\n"), 413, "BODY_TOO_LARGE")
 
 
-def test_body_at_the_limit_is_read(strict_http):
-    body = json.dumps({"agent_name": "a"}).encode().ljust(1024)
-    error_of(strict_http.post("/v1/agents", content=body), 401, "AUTH_REQUIRED")
+def test_body_at_the_limit_is_read(agent, strict_http):
+    terms = {"credits": 500, "payment_method": "stripe_checkout", "idempotency_key": "full"}
+    body = json.dumps(terms).encode().ljust(1024)
+    assert data_of(strict_http.post("/v1/credit-quotes", content=body, headers=agent.headers))["credits"] == 500
 
 
 def test_trailing_slash_is_served_without_a_redirect(agent):

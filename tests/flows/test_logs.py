@@ -1,6 +1,7 @@
 """One line a request, and nothing secret in any."""
 
 import json
+from functools import partial
 
 from tests.service import DEPOSIT, agent_of, data_of, new_contact, new_key, sign_up, until
 
@@ -9,18 +10,19 @@ def lines(text):
     return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
+def about(service, trace_id):
+    return [line for line in lines(service.log()) if line.get("trace_id") == trace_id]
+
+
 def test_a_request_is_one_line_with_its_route_and_its_trace_id(http, service):
     answers = {
-        "/v1/activity/{reference:str}": http.get("/v1/activity/evt_secretlooking?subject=abc"),
+        "/v1/activity/{reference}": http.get("/v1/activity/evt_secretlooking?subject=abc"),
         "/v1/quota": http.get("/v1/quota"),
         "unknown": http.get("/v1/unknown-and-private"),
     }
     for route, answer in answers.items():
         trace_id = answer.json()["trace_id"]
-        found = until(
-            lambda trace_id=trace_id: [one for one in lines(service.log()) if one.get("trace_id") == trace_id]
-        )
-        [line] = found
+        [line] = until(partial(about, service, trace_id))
         assert (line["event"], line["route"], line["method"]) == ("request", route, "GET")
         assert line["status"] == answer.status_code
         assert line["took_ms"] >= 0
@@ -46,7 +48,7 @@ def test_no_secret_stands_in_the_log(http, service):
 def test_a_fault_is_logged_with_its_traceback_and_without_the_body(crippled_http, crippled):
     answer = crippled_http.post("/v1/agent-signups", json={"agent_name": "very private", "runtime": "b"})
     trace_id = answer.json()["trace_id"]
-    until(lambda: sum(one.get("trace_id") == trace_id for one in lines(crippled.log())) == 2)
-    [fault] = [one for one in lines(crippled.log()) if one.get("trace_id") == trace_id and one["event"] != "request"]
+    until(lambda: len(about(crippled, trace_id)) == 2)
+    [fault] = [line for line in about(crippled, trace_id) if line["event"] != "request"]
     assert "post_v1" in fault["exception"]
     assert "very private" not in crippled.log()

@@ -38,7 +38,7 @@ def wrong_method(ask):
 
 
 def too_large(ask):
-    return ask("strict_http").post("/v1/agent-signups", content=b"x" * 2000)
+    return ask("strict_http").post("/v1/credit-quotes", content=b"x" * 2000, headers=ask("agent").headers)
 
 
 def too_often(ask):
