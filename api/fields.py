@@ -88,7 +88,8 @@ def _page(value: Any) -> int:
     return int(value)
 
 
-WholeNumber = Annotated[int, Field(ge=1, le=AMOUNT_MAX), BeforeValidator(_whole)]
+# The offer has the last word on how many credits there can be, and its sentence names the bounds.
+WholeNumber = Annotated[int, Field(json_schema_extra={"minimum": 1, "maximum": AMOUNT_MAX}), BeforeValidator(_whole)]
 Name = Annotated[str, Field(min_length=1, max_length=80), BeforeValidator(_text(80))]
 Key = Annotated[str, Field(min_length=1, max_length=KEY_LENGTH_MAX), BeforeValidator(_key)]
 Text = Annotated[str, Field(min_length=1, max_length=255), BeforeValidator(_text(REFERENCE_LENGTH_MAX))]

@@ -93,6 +93,12 @@ def test_each_field_of_a_quote_is_checked(agent, field, value):
     assert value not in error["message"] or len(value) < 8
 
 
+@pytest.mark.parametrize("credits_", [0, -1, 5001, 2**53 - 1])
+def test_credits_outside_of_the_offer_are_told_its_bounds(agent, credits_):
+    answer = agent.send("POST", "/v1/credit-quotes", {**TERMS, "credits": credits_})
+    assert error_of(answer, 400, "INVALID_ARGUMENTS")["message"] == "credits must be a whole number from 1 to 5000"
+
+
 def test_a_refused_quote_exits_with_2_at_the_client(agent):
     answer = agent.send("POST", "/v1/credit-quotes", {**TERMS, "credits": 0})
     assert answer.headers["x-image-skill-exit-code"] == "2"
