@@ -18,14 +18,15 @@ import typer
 from rich.markup import escape
 from sqlalchemy.exc import SQLAlchemyError
 
-from api import checks, demo, embedding, logs, migrating, remembered, serving, worker
-from api.children import die_with_parent
+from api import demo, logs, worker
 from api.command_line import books, letters
 from api.command_line.banner import banner
 from api.command_line.console import complain, console
+from api.http.routes.health import VERSION
 from api.postgres.unavailable import PostgresUnavailable
 from api.reasons import CannotGoOn, read_settings, unreachable
-from api.routes.health import VERSION
+from api.running import checks, embedding, migrating, remembered, serving
+from api.running.children import die_with_parent
 from api.settings import Settings
 from api.wiring import House, build
 

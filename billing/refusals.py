@@ -1,8 +1,8 @@
 """Every expected "no", in order of precedence, with what follows from it. One table for code, documents and tests.
 
-A refusal is decided inside a transaction that must leave nothing behind, so it travels as the exception `Refused` and
-becomes an answer in one place (`api.envelope`). `exit_code` is what the public client ends with when it differs from
-what the client makes of the HTTP status.
+A refusal is decided inside a transaction that must leave nothing behind, so it travels as the exception `Refused`
+and becomes an answer in one place (`api.http.envelope`). `exit_code` is what the public client ends with when it
+differs from what the client makes of the HTTP status.
 """
 
 from __future__ import annotations

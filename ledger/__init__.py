@@ -1,6 +1,6 @@
 """The double-entry books. Knows no rail, no HTTP, no vendor, and imports nothing of ours.
 
 Pure: `money`, `ids`, `chart` (the accounts), `operations` (what can be posted), `outcomes` (what posting answers),
-`chain` (the hash over the journal). Rows: `tables`, spelled with `columns`. PostgreSQL: `posting` (the one way to write),
-`statements` (reading balances and entries), `verification` (rebuilding projections from the journal).
+`chain` (the hash over the journal). Rows: `tables`, spelled with `columns`. PostgreSQL: `posting` (the one way to
+write), `statements` (reading balances and entries), `verification` (rebuilding projections from the journal).
 """

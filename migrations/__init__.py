@@ -1,4 +1,6 @@
-"""Alembic revisions, in `versions/`. `upgrade` brings a database to the newest; SQL stands in files beside a revision."""
+"""Alembic revisions, in `versions/`. `upgrade` brings a database to the newest; SQL stands in files beside a
+revision.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from sandbox.parent import die_with_parent
 if __name__ == "__main__":
     die_with_parent(int(sys.argv[2]))
     MPServer(
-        "api.serving:create_app",
+        "api.running.serving:create_app",
         factory=True,
         interface=Interfaces.ASGI,
         address="127.0.0.1",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.markup import escape
 
 from api.command_line.console import console
-from api.embedding import reachable_url
+from api.running.embedding import reachable_url
 from api.settings import Settings
 
 

@@ -16,8 +16,8 @@ from typing import Final
 
 import httpx
 
-from api.children import environment, free_port, module
 from api.demo.telling import Failed
+from api.running.children import environment, free_port, module
 
 FOLDER: Final = Path(".purser-demo")
 START_TIMEOUT_S: Final = 60.0

@@ -12,7 +12,7 @@ import pytest
 from litestar.routes import HTTPRoute
 from pydantic import SecretStr
 
-from api.app import app_for
+from api.http.app import app_for
 from api.settings import Settings
 from api.wiring import build
 from tests.service import CHECKOUT, DEPOSIT, PURCHASES, Agent, agent_of, envelope_of, error_of, new_agent

@@ -1,6 +1,6 @@
 from datetime import UTC, datetime, timedelta
 
-from api.rate_limits import ADDRESSES_MAX, Window
+from api.http.rate_limits import ADDRESSES_MAX, Window
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 

@@ -133,7 +133,7 @@ class Sandbox:
 
     def close_clients(self) -> None:
         while self.open_clients:
-            self.open_clients.pop().close()  # type: ignore[no-untyped-call]
+            self.open_clients.pop().close()
 
     def stop(self, *, kill: bool = False) -> None:
         self.close_clients()

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 
 import httpx
-import known_parameters
 import pytest
 import stripe
-from conftest import KEY, PREVIEW, Sandbox, address_of, new_deposit, new_session, receiving, until
+
+from tests.sandbox import known_parameters
+from tests.sandbox.conftest import KEY, PREVIEW, Sandbox, address_of, new_deposit, new_session, receiving, until
 
 PACKAGE = Path(__file__).parents[2] / "sandbox"
 
@@ -98,7 +99,7 @@ async def _created_async(url: str) -> tuple[str, str]:
     http = stripe.HTTPXClient(timeout=5)
     client = stripe.StripeClient(KEY, base_addresses={"api": url}, http_client=http)
     intent = await client.v1.payment_intents.create_async({"amount": 500, "currency": "usd"})
-    await http.close_async()  # type: ignore[no-untyped-call]
+    await http.close_async()
     return intent.object, intent.status
 
 
@@ -139,7 +140,7 @@ def test_payment_method_types_can_no_longer_be_written(client: stripe.StripeClie
 
 
 def test_deposit_mode_is_unknown_to_the_general_version(client: stripe.StripeClient) -> None:
-    from conftest import deposit_params
+    from tests.sandbox.conftest import deposit_params
 
     params: Any = deposit_params()
     with pytest.raises(stripe.InvalidRequestError) as refused:

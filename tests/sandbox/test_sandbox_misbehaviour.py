@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import stripe
-from conftest import (
+
+from tests.sandbox.conftest import (
     ROOT,
     Letter,
     Receiver,

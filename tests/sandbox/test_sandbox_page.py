@@ -3,7 +3,8 @@
 import httpx
 import pytest
 import stripe
-from conftest import Receiver, Sandbox, new_session
+
+from tests.sandbox.conftest import Receiver, Sandbox, new_session
 
 
 @pytest.fixture

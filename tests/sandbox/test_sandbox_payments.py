@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import stripe
-from conftest import PREVIEW, Receiver, Sandbox, address_of, new_deposit, new_session, until
+
+from tests.sandbox.conftest import PREVIEW, Receiver, Sandbox, address_of, new_deposit, new_session, until
 
 SUCCEEDS = "0x00000000000000000000000000000000000000000000000000000testsuccess"
 FAILS = "0x000000000000000000000000000000000000000000000000000000testfailed"
@@ -284,7 +285,7 @@ def test_balance_is_the_sum_of_its_transactions(sandbox: Sandbox, client: stripe
 
 
 def test_session_expires_by_itself_when_its_time_comes() -> None:
-    from conftest import start
+    from tests.sandbox.conftest import start
 
     sandbox = start()
     try:

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from api import remembered
-from api.children import is_free
+from api.running import remembered
+from api.running.children import is_free
 from tests.service import free_port, until
 from tests.serving.purser import is_alive, named, purser, serving, sign_up, whoami
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.fields import Asking
+from api.http.fields import Asking
 
 
 def described(command: str, *, body: type[Asking] | None = None, query: type[Asking] | None = None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.routes import BaseRoute, HTTPRoute
 from pydantic import BaseModel
 
-from api.authentication import agents_only
+from api.http.authentication import agents_only
 
 _ENVELOPE: Final[dict[str, Any]] = {
     "type": "object",

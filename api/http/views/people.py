@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from api.views.plain import at, at_or_none
+from api.http.views.plain import at, at_or_none
 from billing.identity import Actor, SignedUp
 from billing.tables import Agent
 from ledger.ids import external

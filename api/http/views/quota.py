@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from api.commands import Commands
-from api.views.catalog import default_terms, path_of, preferred_method, quote_effect
-from api.views.people import CLAIM_STATE
-from api.views.plain import CREDIT_UNIT_CENTS, CURRENCY, limits
+from api.http.commands import Commands
+from api.http.views.catalog import default_terms, path_of, preferred_method, quote_effect
+from api.http.views.people import CLAIM_STATE
+from api.http.views.plain import CREDIT_UNIT_CENTS, CURRENCY, limits
 from billing.packs import METHODS, Method, Offer
 from ledger.statements import Balance
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from api.commands import Commands, purchase_key
-from api.views import actions, quotes
-from api.views.plain import at, limits
+from api.http.commands import Commands, purchase_key
+from api.http.views import actions, quotes
+from api.http.views.plain import at, limits
 from billing.attempts import OPEN_STATES, AttemptState
 from billing.packs import METHODS
 from billing.purchases import Place

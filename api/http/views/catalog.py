@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from api.commands import Commands
-from api.views.plain import CREDIT_UNIT_CENTS, CURRENCY
+from api.http.commands import Commands
+from api.http.views.plain import CREDIT_UNIT_CENTS, CURRENCY
 from billing.packs import METHODS, Method, Offer, Pack, Terms
 from ledger.money import usd
 

@@ -6,12 +6,12 @@ from typing import Any, Final
 
 from litestar import get
 
-from api.authentication import agents_only
-from api.commands import Commands
-from api.context import AnyRequest, actor_of, house_of
-from api.envelope import Envelope, answer
-from api.routes.describe import described
-from api.views import catalog, quota
+from api.http.authentication import agents_only
+from api.http.commands import Commands
+from api.http.context import AnyRequest, actor_of, house_of
+from api.http.envelope import Envelope, answer
+from api.http.routes.describe import described
+from api.http.views import catalog, quota
 from api.wiring import House
 from billing.database import snapshot
 from billing.packs import METHODS

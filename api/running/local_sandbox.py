@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from api import remembered
-from api.children import environment, free_port, is_free, module
 from api.reasons import CannotGoOn
-from api.remembered import Remembered
+from api.running import remembered
+from api.running.children import environment, free_port, is_free, module
+from api.running.remembered import Remembered
 
 HOST: Final = "127.0.0.1"
 START_TIMEOUT_S: Final = 20.0

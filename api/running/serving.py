@@ -31,9 +31,9 @@ from granian.server.mp import MPServer
 from litestar import Litestar
 from pydantic import SecretStr
 
-from api import embedding, migrating
-from api.children import die_with_parent, is_free
 from api.reasons import UNUSABLE_SETTINGS, CannotGoOn
+from api.running import embedding, migrating
+from api.running.children import die_with_parent, is_free
 from api.settings import Settings
 
 REQUESTS_END_WITHIN_S: Final = 20
@@ -67,7 +67,7 @@ def create_app() -> Litestar:
     supervisor = multiprocessing.parent_process()
     if supervisor is not None and supervisor.pid is not None:
         die_with_parent(supervisor.pid)
-    from api.app import create_app as application  # noqa: PLC0415 - only the server processes need it
+    from api.http.app import create_app as application  # noqa: PLC0415 - only the server processes need it
 
     return application()
 
@@ -76,7 +76,7 @@ def _run(settings: Settings) -> None:
     # Forking would copy a process that has threads; a fresh one also inherits nothing of the supervisor's secrets.
     multiprocessing.set_start_method("spawn", force=True)
     server = MPServer(
-        "api.serving:create_app",
+        "api.running.serving:create_app",
         factory=True,
         interface=Interfaces.ASGI,
         address=settings.host,

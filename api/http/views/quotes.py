@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from api.commands import PAYMENT_ATTEMPT_ID, Commands, purchase_key
-from api.views.catalog import pack_view
-from api.views.plain import at
+from api.http.commands import PAYMENT_ATTEMPT_ID, Commands, purchase_key
+from api.http.views.catalog import pack_view
+from api.http.views.plain import at
 from billing import quotes
 from billing.packs import METHODS, NotForSale, Offer, Terms
 from billing.tables import CreditQuote

@@ -7,14 +7,14 @@ from typing import Any, Final
 from litestar import get
 from litestar.params import FromPath
 
-from api import fields
-from api.authentication import agents_only
-from api.context import AnyRequest, actor_of, house_of
-from api.envelope import Envelope, answer
-from api.reading import query_of
-from api.routes.describe import described
-from api.routes.people import cursor
-from api.views import happenings
+from api.http import fields
+from api.http.authentication import agents_only
+from api.http.context import AnyRequest, actor_of, house_of
+from api.http.envelope import Envelope, answer
+from api.http.reading import query_of
+from api.http.routes.describe import described
+from api.http.routes.people import cursor
+from api.http.views import happenings
 from billing import activity
 from billing.database import snapshot
 from billing.refusals import Refusal, Refused

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from api.context import AnyConnection, AnyRequest
+from api.http.context import AnyConnection, AnyRequest
 from billing.refusals import Refusal, Refused
 
 ModelT = TypeVar("ModelT", bound=BaseModel)

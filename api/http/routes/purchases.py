@@ -8,17 +8,17 @@ from uuid import UUID
 from litestar import get, post
 from litestar.params import FromPath
 
-from api import fields
-from api.authentication import agents_only
-from api.commands import Commands
-from api.context import AnyRequest, Asked, actor_of, asked_of, house_of, sets_asked
-from api.envelope import Envelope, answer
-from api.reading import body_of, query_of
-from api.routes.catalog import quota_data
-from api.routes.describe import described
-from api.views import purchases as views
-from api.views.purchases import Scene
-from api.views.quotes import terms_of
+from api.http import fields
+from api.http.authentication import agents_only
+from api.http.commands import Commands
+from api.http.context import AnyRequest, Asked, actor_of, asked_of, house_of, sets_asked
+from api.http.envelope import Envelope, answer
+from api.http.reading import body_of, query_of
+from api.http.routes.catalog import quota_data
+from api.http.routes.describe import described
+from api.http.views import purchases as views
+from api.http.views.purchases import Scene
+from api.http.views.quotes import terms_of
 from api.wiring import House
 from billing import cancellations, purchases, status
 from billing.database import snapshot

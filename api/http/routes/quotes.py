@@ -6,14 +6,14 @@ from typing import Any, Final
 
 from litestar import post
 
-from api import fields
-from api.authentication import agents_only
-from api.commands import Commands
-from api.context import AnyRequest, Asked, actor_of, house_of, sets_asked
-from api.envelope import Envelope, answer
-from api.reading import body_of
-from api.routes.describe import described
-from api.views import quotes as views
+from api.http import fields
+from api.http.authentication import agents_only
+from api.http.commands import Commands
+from api.http.context import AnyRequest, Asked, actor_of, house_of, sets_asked
+from api.http.envelope import Envelope, answer
+from api.http.reading import body_of
+from api.http.routes.describe import described
+from api.http.views import quotes as views
 from billing import packs, quotes
 from billing.packs import NotForSale, Offer, Terms
 from billing.refusals import Refusal, Refused

@@ -21,13 +21,13 @@ from urllib.parse import quote
 import asyncpg
 from pydantic import SecretStr
 
-from api import local_sandbox, migrating, remembered
-from api.children import is_free
 from api.postgres import databases, server
 from api.postgres.connection import ask
 from api.postgres.server import Server, Watch
 from api.reasons import CannotGoOn
-from api.remembered import Remembered
+from api.running import local_sandbox, migrating, remembered
+from api.running.children import is_free
+from api.running.remembered import Remembered
 from api.settings import Settings
 
 DATABASE: Final = "purser"

@@ -9,9 +9,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
 import migrations
-from api.context import AnyRequest, house_of
-from api.envelope import Envelope, answer
-from api.routes.describe import described
+from api.http.context import AnyRequest, house_of
+from api.http.envelope import Envelope, answer
+from api.http.routes.describe import described
 from billing.refusals import Refusal, Refused
 
 API_VERSION: Final = "v1"

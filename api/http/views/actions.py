@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from api.views.plain import at
+from api.http.views.plain import at
 from billing.packs import STRIPE_X402
 from ledger.money import usd
 from rails.rail import CheckoutAction, DepositAction

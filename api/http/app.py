@@ -11,12 +11,13 @@ from litestar import Litestar
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 
-from api import envelope, logs, worker
-from api.doorway import doorway, no_options
+from api import logs, worker
+from api.http import envelope
+from api.http.doorway import doorway, no_options
+from api.http.rate_limits import Window
+from api.http.refusal_answers import answered
+from api.http.routes import activity, catalog, document, health, people, purchases, quotes
 from api.pages.routes import PAGES
-from api.rate_limits import Window
-from api.refusal_answers import answered
-from api.routes import activity, catalog, document, health, people, purchases, quotes
 from api.settings import Settings
 from api.wiring import House, build
 from webhooks.routes import webhook_routes
@@ -36,7 +37,7 @@ ROUTES = [
 
 
 def create_app() -> Litestar:
-    """The application as the environment says, for `granian --interface asgi --factory api.app:create_app`."""
+    """The application as the environment says, for `granian --interface asgi --factory api.http.app:create_app`."""
     settings = Settings()
     logs.configure(settings)
     return app_for(build(settings))

@@ -14,7 +14,7 @@ from litestar.enums import ScopeType
 from litestar.exceptions import MethodNotAllowedException
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.context import TRACE_ID, AnyRequest
+from api.http.context import TRACE_ID, AnyRequest
 from api.wiring import House
 from billing.fresh import new_id
 from ledger.ids import external

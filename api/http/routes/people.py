@@ -7,14 +7,14 @@ from typing import Any, Final
 from litestar import get, post
 from litestar.params import FromPath
 
-from api import fields
-from api.authentication import agents_only, presented
-from api.context import AnyRequest, actor_of, house_of
-from api.envelope import Envelope, answer
-from api.rate_limits import Window
-from api.reading import body_of, query_of
-from api.routes.describe import described
-from api.views import people
+from api.http import fields
+from api.http.authentication import agents_only, presented
+from api.http.context import AnyRequest, actor_of, house_of
+from api.http.envelope import Envelope, answer
+from api.http.rate_limits import Window
+from api.http.reading import body_of, query_of
+from api.http.routes.describe import described
+from api.http.views import people
 from billing import identity
 from billing.database import snapshot
 from billing.identity import Newcomer

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from litestar import Response, get
 
-from api import openapi
-from api.context import AnyRequest, house_of
-from api.routes.health import VERSION
+from api.http import openapi
+from api.http.context import AnyRequest, house_of
+from api.http.routes.health import VERSION
 
 
 @get("/openapi.json")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from api.commands import Commands
-from api.context import Asked
+from api.http.commands import Commands
+from api.http.context import Asked
 from billing.packs import METHODS
 from billing.refusals import Refusal, Refused
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from litestar.handlers import BaseRouteHandler
 
-from api.context import AnyConnection, house_of, sets_actor
+from api.http.context import AnyConnection, house_of, sets_actor
 from billing import identity
 from billing.identity import Actor
 from billing.refusals import Refusal, Refused

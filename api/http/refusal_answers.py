@@ -16,10 +16,10 @@ from litestar.exceptions import HTTPException, InternalServerException
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from api import envelope, recoveries
-from api.commands import Commands
-from api.context import AnyRequest, asked_of, house_of, trace_id_of
-from api.envelope import Envelope
+from api.http import envelope, recoveries
+from api.http.commands import Commands
+from api.http.context import AnyRequest, asked_of, house_of, trace_id_of
+from api.http.envelope import Envelope
 from billing.fresh import new_key
 from billing.packs import METHODS
 from billing.refusals import Refusal, Refused

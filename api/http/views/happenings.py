@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from api.views.plain import at
+from api.http.views.plain import at
 from billing.tables import ActivityEvent
 from ledger.ids import external
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from api.context import AnyConnection, actor_or_none, house_of, trace_id_of
+from api.http.context import AnyConnection, actor_or_none, house_of, trace_id_of
+from api.http.views.people import as_actor
 from api.settings import Settings
-from api.views.people import as_actor
 
 CLIENT: Final = "image-skill"
 SANDBOX_WARNING: Final = "This service talks to a sandbox instead of Stripe: no real money moves."
