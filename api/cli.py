@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api import demo, logs, worker
 from api.command_line import books, letters
 from api.command_line.banner import banner
-from api.command_line.console import complain, console
+from api.command_line.console import complain, console, visible
 from api.http.routes.health import VERSION
 from api.postgres.unavailable import PostgresUnavailable
 from api.reasons import CannotGoOn, read_settings, unreachable
@@ -155,7 +155,7 @@ def check(data_dir: DataDir = None) -> None:
 def _print_findings(print_line: Callable[[str], None], found: list[checks.Finding]) -> None:
     for one in found:
         state = "[green]OK[/]    " if one.mend is None else "[bold red]WRONG[/] "
-        print_line(f"{state} {one.subject}: {escape(one.found)}")
+        print_line(f"{state} {one.subject}: {escape(visible(one.found))}")
         if one.mend is not None:
             print_line(f"       → {escape(one.mend)}")
     if any(one.mend is not None for one in found):
@@ -189,7 +189,7 @@ def letters_list(
 def letters_show(letter: str, data_dir: DataDir = None) -> None:
     """Print one letter as JSON, without secrets."""
     shown = _in_house(data_dir, lambda house: letters.shown(house, letter))
-    typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+    typer.echo(json.dumps(shown, indent=2, ensure_ascii=True))
 
 
 @letters_app.command("retry")
@@ -212,17 +212,24 @@ def verify(
     organization: Annotated[str | None, typer.Argument(help="One organization; all when left out.")] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Rebuild balances and hash chain from the journal, and name every row that does not fit."""
+    """Rebuild balances and hash chain from the journal, compare it with what was paid, and name what does not fit."""
     which = None if organization is None else books.parse_organization(organization)
-    count, mismatches = _in_house(data_dir, lambda house: books.verify(house, which))
+    found = _in_house(data_dir, lambda house: books.verify(house, which))
     out = console()
-    for one in mismatches:
+    for one in found.mismatches:
         out.print(
             f"[bold red]WRONG[/] {books.organization_name(one.organization_id)} {one.place}: {escape(one.problem)}"
         )
-    if mismatches:
+    if not found.mismatches:
+        number = f"{found.count} {'book' if found.count == 1 else 'books'}"
+        out.print(f"{number} verified: journal, balances, lots and hash chain agree.")
+    for problem in found.problems:
+        whose = books.organization_name(problem.organization_id)
+        out.print(f"[bold red]WRONG[/] {whose} {problem.check}: {escape(visible(problem.detail))}")
+    if not found.problems:
+        out.print("proofs agree: payments, grants, receipts and succeeded attempts.")
+    if found.mismatches or found.problems:
         raise typer.Exit(1)
-    out.print(f"{count} {'book' if count == 1 else 'books'} verified: journal, balances, lots and hash chain agree.")
 
 
 @app.command("version")
@@ -243,7 +250,7 @@ def _in_house(data_dir: Path | None, act: Callable[[House], Awaitable[T]]) -> T:
     logs.configure(settings)
 
     async def acted(found: Settings) -> T:
-        house = build(found)
+        house = build(found, answer_timeout_s=None)  # a verification may take long
         try:
             return await act(house)
         except (SQLAlchemyError, OSError) as error:

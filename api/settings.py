@@ -7,6 +7,7 @@ and Stripe keys it is production. `docs/settings.md` lists them; a test compares
 from __future__ import annotations
 
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
     stripe_x402: bool = Field(True, description="whether USDC deposits are offered")
     stripe_crypto_version: str = Field("2026-05-27.preview", description="Stripe's preview API version for deposits")
     stripe_timeout_s: float = Field(20.0, gt=0, le=80, description="seconds to wait for Stripe")
+    sandbox: bool = Field(False, description="use the pretend Stripe although a database is named")
     sandbox_port: int = Field(0, ge=0, le=65535, description="port of the sandbox; 0 takes a free one")
     sandbox_live_money: bool = Field(False, description="pretend `live_money`, for clients that hide other rails")
 
@@ -63,15 +65,26 @@ class Settings(BaseSettings):
     credits_expire_after_days: int | None = Field(None, ge=1, le=36500, description="life of bought credits, in days")
     quote_ttl_s: int = Field(3600, ge=60, le=604_800, description="seconds that a quote's price stands")
     attempt_ttl_s: int = Field(86_400, ge=3600, le=604_800, description="seconds that an attempt can be paid")
-    checkout_session_ttl_s: int = Field(3600, ge=1860, le=86_000, description="seconds that one hosted page lives")
+    checkout_session_ttl_s: int = Field(7200, ge=3600, le=86_000, description="seconds that one hosted page lives")
 
     body_bytes_max: int = Field(65_536, ge=1024, description="largest body of an agent's request")
     webhook_bytes_max: int = Field(1_048_576, ge=1024, description="largest body of a webhook")
     signups_per_minute: int = Field(30, ge=1, description="sign-ups one address may make in a minute")
+    requests_per_minute: int = Field(
+        120, ge=1, description="quotes, purchases and cancels one organization may ask for in a minute"
+    )
+    trusted_proxies: Annotated[list[IPv4Network | IPv6Network], NoDecode] = Field(
+        [], description="networks of proxies whose `X-Forwarded-For` is believed, separated by commas"
+    )
     log_format: Literal["console", "json"] = Field("console", description="how log lines look")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
 
-    @field_validator("stripe_webhook_secrets", mode="before")
+    @field_validator("stripe_secret_key", mode="after")
+    @classmethod
+    def _none_when_blank(cls, value: SecretStr | None) -> SecretStr | None:
+        return value if value is not None and value.get_secret_value().strip() else None
+
+    @field_validator("stripe_webhook_secrets", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
 from pydantic import SecretStr
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api.reasons import UNUSABLE_SETTINGS, CannotGoOn
 from api.settings import Settings
-from billing.database import Sessions, engine, sessions
+from billing.database import ANSWER_TIMEOUT_S, Sessions, engine, sessions
 from billing.packs import METHODS, STRIPE_CHECKOUT, STRIPE_X402
 from billing.purchases import Place
 from billing.requests import Clock
@@ -22,6 +26,16 @@ from rails.stripe_door import StripeDoor
 from rails.stripe_x402.rail import StripeX402
 
 NOT_CONFIGURED: Final = "not configured on this service"
+PORT_MAX: Final = 65_535
+
+_SCHEMES: Final = frozenset({"postgres", "postgresql", "postgresql+asyncpg"})
+_PARAMETERS: Final = {
+    "ssl": re.compile("disable|allow|prefer|require|verify-ca|verify-full"),
+    "target_session_attrs": re.compile("any|primary|standby|read-write|read-only|prefer-standby"),
+    "prepared_statement_cache_size": re.compile(r"\d{1,5}"),
+    "host": re.compile(r"/[^,]+"),
+}
+"""What may stand behind the `?` of a database's URL, as text. `host` is the folder of a socket."""
 
 
 def now() -> datetime:
@@ -69,17 +83,42 @@ class House:
         await self.database.dispose()
 
 
-def async_url(url: str) -> str:
-    """A PostgreSQL URL in the form that SQLAlchemy's asyncpg dialect takes."""
+def async_url(url: str, name: str = "PURSER_DATABASE_URL") -> str:
+    """A PostgreSQL URL in the form that SQLAlchemy's asyncpg dialect takes.
+
+    Raises `CannotGoOn` for one that is mistyped, naming the variable and never its value.
+    """
     scheme, _, rest = url.partition("://")
-    return f"postgresql+asyncpg://{rest}" if scheme in {"postgres", "postgresql"} else url
+    if scheme not in _SCHEMES:
+        raise _mistyped(name, "does not begin with postgresql://")
+    found = f"postgresql+asyncpg://{rest}"
+    try:
+        parsed = make_url(found)
+        (parsed.host or "").encode("idna")  # as the resolver will do
+    except (ArgumentError, ValueError):
+        raise _mistyped(name, "cannot be read; reserved characters of a password are written as %40 for @") from None
+    if parsed.port is not None and not 0 < parsed.port <= PORT_MAX:
+        raise _mistyped(name, "names no port")
+    for parameter, value in parsed.query.items():
+        known = _PARAMETERS.get(parameter)
+        if known is None or not isinstance(value, str) or known.fullmatch(value) is None:
+            raise _mistyped(name, f"may carry {', '.join(_PARAMETERS)} behind the ?; TLS is asked for by ssl=require")
+    return found
 
 
-def build(settings: Settings, *, clock: Clock = now) -> House:
-    """Wire a house. Opens no connection yet. Raises `ValueError` when there is no database to use."""
+def _mistyped(name: str, fault: str) -> CannotGoOn:
+    shape = "postgresql://login:password@host:port/database"
+    return CannotGoOn(f"{name} {fault}; it is {shape}.", exit_code=UNUSABLE_SETTINGS)
+
+
+def build(settings: Settings, *, clock: Clock = now, answer_timeout_s: int | None = ANSWER_TIMEOUT_S) -> House:
+    """Wire a house. Opens no connection yet. Raises `ValueError` when there is no database to use.
+
+    Raises `CannotGoOn` when its URL is mistyped.
+    """
     if settings.database_url is None:
         raise ValueError("PURSER_DATABASE_URL is not set; `purser serve` sets it when it embeds a database")
-    database = engine(async_url(settings.database_url.get_secret_value()))
+    database = engine(async_url(settings.database_url.get_secret_value()), answer_timeout_s=answer_timeout_s)
     doors: dict[str, StripeDoor] = {}
     rails: dict[str, Rail] = {}
     if settings.stripe_secret_key is not None:

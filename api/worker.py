@@ -20,14 +20,14 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.wiring import House
-from billing import cancellations, requests
+from billing import requests, sweeping
 from rails.rail import OutcomeUnknown, ProviderRefused, RailUnavailable
 from webhooks import processing
 
 LETTERS_EVERY_S: Final = 0.4
 """Letters of this process wake the worker; this is how long one that another process stored waits at most."""
 REQUESTS_EVERY_S: Final = 5.0
-OVERDUE_EVERY_S: Final = 30.0
+SWEEP_EVERY_S: Final = 30.0
 PROBES_EVERY_S: Final = 1.0
 BACK_OFF_S: Final = 0.5
 BACK_OFF_MAX_S: Final = 10.0
@@ -90,12 +90,11 @@ async def _requests(house: House) -> bool:
     return False
 
 
-async def _overdue(house: House) -> bool:
-    refused = await cancellations.close_overdue(
-        house.sessions, rails=house.rails, livemode=house.livemode, clock=house.clock
-    )
-    for attempt_id, refusal in refused:
-        log.warning("overdue_attempt_not_closed", attempt_id=str(attempt_id), reason=str(refusal))
+async def _sweep(house: House) -> bool:
+    """Look again at attempts that nobody came back for."""
+    swept = await sweeping.sweep(house.sessions, rails=house.rails, livemode=house.livemode, clock=house.clock)
+    for one in swept:
+        log.error("attempt_unfinished", attempt_id=str(one.attempt_id), reason=one.reason, exc_info=one.broken)
     return False
 
 
@@ -115,7 +114,7 @@ async def _probes(house: House) -> bool:
 CHORES: Final = (
     Chore("letters", _letters, LETTERS_EVERY_S, woken_by_letters=True),
     Chore("requests", _requests, REQUESTS_EVERY_S),
-    Chore("overdue", _overdue, OVERDUE_EVERY_S),
+    Chore("sweep", _sweep, SWEEP_EVERY_S),
     Chore("probes", _probes, PROBES_EVERY_S),
 )
 

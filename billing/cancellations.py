@@ -1,17 +1,15 @@
-"""Ending an attempt that nobody has paid: on the agent's word, or because its time is over.
+"""Ending an attempt on the agent's word, while nobody has paid it.
 
 The provider has the last word. The wish is stored first; then the provider's object is closed; what the provider says
-afterwards (expired, or paid after all) is a fact like any other.
+afterwards (expired, or paid after all) is a fact like any other. When the provider cannot be asked, the wish stays,
+nothing is shown to a payer any more, and `sweeping` closes the object later.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 from uuid import UUID
-
-from sqlmodel import col, select
 
 from billing import fulfillment, purchases, requests
 from billing.attempts import AttemptState, Happening, after
@@ -21,10 +19,6 @@ from billing.refusals import Refusal, Refused
 from billing.requests import Clock
 from billing.tables import PaymentAttempt
 from rails.rail import OutcomeUnknown, ProviderRefused, Rail, RailUnavailable
-
-OVERDUE_MAX: Final = 20
-OVERDUE_GRACE: Final = timedelta(minutes=10)
-"""A transfer that was sent in time may be seen late; closing waits that long."""
 
 
 async def cancel(
@@ -41,7 +35,11 @@ async def cancel(
     if rail is None:
         raise Refused(Refusal.PAYMENT_METHOD_UNAVAILABLE)
     if attempt.state == AttemptState.CREATED:
-        await purchases.ask(sessions, rail, attempt, clock=clock)
+        try:
+            await purchases.ask(sessions, rail, attempt, clock=clock)
+        except Refused as refused:
+            if refused.refusal is not Refusal.PAYMENT_PROVIDER_REFUSED:
+                raise  # what the provider refused has ended, which is what was wished
         attempt = await _read(sessions, actor.organization_id, attempt_id)
     if attempt.state == AttemptState.ACTION_REQUIRED:
         await _close(sessions, attempt, rail, livemode=livemode, clock=clock)
@@ -87,45 +85,3 @@ def _check_ended(attempt: PaymentAttempt) -> None:
         raise Refused(Refusal.PAYMENT_ATTEMPT_ALREADY_PAID)
     if attempt.state not in {AttemptState.CANCELED, AttemptState.EXPIRED, AttemptState.FAILED}:
         raise Refused(Refusal.PAYMENT_ATTEMPT_NOT_CANCELABLE)
-
-
-async def close_overdue(
-    sessions: Sessions, *, rails: Mapping[str, Rail], livemode: bool, clock: Clock
-) -> list[tuple[UUID, Refused]]:
-    """Close what is overdue, a bounded number at a time; those that could not be closed now, and why.
-
-    They go to the end of the line, so that one that never closes does not hold up the others.
-    """
-    failed = []
-    for attempt in await _overdue(sessions, now=clock()):
-        rail = rails.get(attempt.method)
-        if rail is None:
-            continue
-        try:
-            await _close(sessions, attempt, rail, livemode=livemode, clock=clock)
-        except Refused as refused:
-            failed.append((attempt.id, refused))
-            await _to_the_end(sessions, attempt, clock())
-    return failed
-
-
-async def _overdue(sessions: Sessions, *, now: datetime) -> list[PaymentAttempt]:
-    """Attempts that still wait for their payer although their time is over; those not tried for longest first."""
-    query = (
-        select(PaymentAttempt)
-        .where(
-            col(PaymentAttempt.state) == AttemptState.ACTION_REQUIRED,
-            col(PaymentAttempt.payable_until) < now - OVERDUE_GRACE,
-        )
-        .order_by(col(PaymentAttempt.updated_at))
-        .limit(OVERDUE_MAX)
-    )
-    async with sessions() as session:
-        return list((await session.exec(query)).all())
-
-
-async def _to_the_end(sessions: Sessions, attempt: PaymentAttempt, now: datetime) -> None:
-    async with sessions() as session, session.begin():
-        locked = await requests.locked_attempt(session, attempt.organization_id, attempt.id)
-        if locked is not None:
-            locked.updated_at = now

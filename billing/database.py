@@ -14,6 +14,8 @@ Sessions = async_sessionmaker[AsyncSession]
 CONNECTIONS_MAX: Final = 20
 CONNECT_TIMEOUT_S: Final = 5
 POOL_TIMEOUT_S: Final = 5
+ANSWER_TIMEOUT_S: Final = 15
+"""For a server that has vanished and cannot enforce its own time-outs; longer than any of those."""
 _WAITS: Final = {
     "lock_timeout": "4000",
     "statement_timeout": "10000",
@@ -23,15 +25,24 @@ _WAITS: Final = {
 }
 
 
-def engine(url: str, *, connections_max: int = CONNECTIONS_MAX) -> AsyncEngine:
-    """An engine for the run role's `url` (`postgresql+asyncpg://…`). The caller disposes it."""
+def engine(
+    url: str, *, connections_max: int = CONNECTIONS_MAX, answer_timeout_s: int | None = ANSWER_TIMEOUT_S
+) -> AsyncEngine:
+    """An engine for the run role's `url` (`postgresql+asyncpg://…`). The caller disposes it.
+
+    Without `answer_timeout_s` a statement may take as long as the server lets it.
+    """
     return create_async_engine(
         url,
         pool_size=connections_max,
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT_S,
         pool_pre_ping=True,
-        connect_args={"timeout": CONNECT_TIMEOUT_S, "server_settings": _WAITS},
+        connect_args={
+            "timeout": CONNECT_TIMEOUT_S,
+            "command_timeout": answer_timeout_s,
+            "server_settings": _WAITS,
+        },
         hide_parameters=True,
     )
 

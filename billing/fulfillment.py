@@ -30,6 +30,7 @@ from billing.settlements import Expected, disagreement
 from billing.tables import CreditQuote, ExternalPayment, PaymentAttempt, ProviderRequestRow, Receipt
 from ledger import ids, posting
 from ledger.operations import Operation
+from ledger.outcomes import Posted
 from rails.rail import (
     ActionExpired,
     ActionOpen,
@@ -82,10 +83,10 @@ async def apply(
         if isinstance(found, Judged):
             return found
         quote, attempt = found
-        number = await _asked_as(session, attempt, fact)
-        if number is None:
+        request = await _asked_by(session, attempt, fact)
+        if request is None or request.external_id not in {None, fact.object_id}:
             return Judged(Verdict.PARKED, f"{fact.object_id} was not asked for by {fact.attempt_id}")
-        if number == attempt.request_number or isinstance(fact, PaymentSettled | Unaccountable):
+        if request.number == attempt.request_number or isinstance(fact, PaymentSettled | Unaccountable):
             judged, operations = await _judge(session, fact, quote, attempt, livemode=livemode, now=now)
         else:
             # Only its money counts. Its other news must not end an attempt that has been opened again since.
@@ -95,8 +96,14 @@ async def apply(
         if letter is not None:
             await letter.done(session, now)
         if operations:
-            await posting.post(session, operations)
+            _fresh(await posting.post(session, operations))
         return judged
+
+
+def _fresh(posted: Sequence[Posted]) -> None:
+    """A replay here would leave a receipt whose operation is not in the journal; the external payment rules it out."""
+    if any(one.replayed for one in posted):
+        raise RuntimeError("a payment was posted before it was known")
 
 
 async def _locked(session: AsyncSession, fact: Fact) -> tuple[CreditQuote, PaymentAttempt] | Judged:
@@ -115,9 +122,9 @@ async def _locked(session: AsyncSession, fact: Fact) -> tuple[CreditQuote, Payme
     return quote, attempt
 
 
-async def _asked_as(session: AsyncSession, attempt: PaymentAttempt, fact: Fact) -> int | None:
-    """The number of the attempt's request that made the fact's object; none when none of its requests did."""
-    query = select(ProviderRequestRow.number).where(
+async def _asked_by(session: AsyncSession, attempt: PaymentAttempt, fact: Fact) -> ProviderRequestRow | None:
+    """The attempt's request that made the fact's object; none when none of its requests did."""
+    query = select(ProviderRequestRow).where(
         col(ProviderRequestRow.organization_id) == attempt.organization_id,
         col(ProviderRequestRow.attempt_id) == attempt.id,
         col(ProviderRequestRow.provider_key) == fact.provider_key,

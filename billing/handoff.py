@@ -24,7 +24,7 @@ from billing.purchases import Place
 from billing.refusals import Refusal, Refused
 from billing.requests import Clock
 from billing.tables import CreditQuote, PaymentAttempt, ProviderRequestRow, Receipt
-from rails.rail import Action, CheckoutAction, ProviderRefused, Rail, RailUnavailable, Reference
+from rails.rail import Action, CheckoutAction, ProviderRefused, Rail, RailUnavailable
 
 REOPENINGS_MAX: Final = 50
 """How many pages one attempt may have; with pages of an hour this is never reached in an attempt's day."""
@@ -54,12 +54,16 @@ async def look(session: AsyncSession, attempt_id: UUID) -> Visit:
         col(Receipt.organization_id) == attempt.organization_id, col(Receipt.attempt_id) == attempt_id
     )
     receipt = (await session.exec(receipt_query)).first()
-    return Visit(attempt, quote, await current_action(session, attempt), receipt)
+    return Visit(attempt, quote, await current_action(session, attempt, quote), receipt)
 
 
-async def current_action(session: AsyncSession, attempt: PaymentAttempt) -> Action | None:
-    """What the payer must do now; none unless the attempt waits for the payer."""
-    if attempt.state != AttemptState.ACTION_REQUIRED:
+async def current_action(session: AsyncSession, attempt: PaymentAttempt, quote: CreditQuote) -> Action | None:
+    """What the payer must do now; none unless the attempt waits for the payer.
+
+    Nobody is asked to pay what is to be canceled, or a quote that has been paid: the sweep will close it.
+    """
+    ending = attempt.cancel_requested_at is not None or quote.settled_at is not None
+    if attempt.state != AttemptState.ACTION_REQUIRED or ending:
         return None
     key = (attempt.organization_id, attempt.id, attempt.request_number)
     row = await session.get(ProviderRequestRow, key)
@@ -97,7 +101,7 @@ async def _advance(sessions: Sessions, seen: Visit, rail: Rail, *, livemode: boo
         await purchases.ask(sessions, rail, attempt, clock=clock)
         return
     if isinstance(seen.action, CheckoutAction) and seen.action.expires_at <= clock():
-        facts = await rail.read(Reference("checkout_session", seen.action.session_id))
+        facts = await rail.look(seen.action.session_id)
         for fact in facts:
             await fulfillment.apply(sessions, fact, livemode=livemode, now=clock())
         async with sessions() as session:

@@ -2,18 +2,23 @@
 
 An e-mail address is public and never a key to somebody's funds: signing up again with a known contact takes over an
 agent only when its current token is presented, or when there is nothing yet that could be taken.
+
+Rotating gives the older tokens a grace instead of ending them. Tokens are stored as hashes and shown once, so when the
+answer to a rotation is lost, nobody ever learns the new token: had the old one ended with the commit, the agent and
+its credits would be out of everybody's reach. Within the grace the old token works and can rotate again. Revoking has
+nothing to lose and is immediate.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import func, update
+from sqlalchemy import func, or_, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -27,6 +32,8 @@ from ledger.tables import Book
 
 TOKEN_PREFIX: Final = "isk_r_"  # noqa: S105 - a prefix is no secret
 AGENTS_MAX: Final = 100
+GRACE: Final = timedelta(minutes=5)
+GRACE_MAX: Final = timedelta(hours=1)
 _NO_HASH: Final = bytes(32)
 
 
@@ -54,26 +61,42 @@ class Newcomer:
 
 @dataclass(frozen=True, slots=True)
 class SignedUp:
-    """An agent with its new token, which is shown once and never stored. `rotated`: the agent existed before."""
+    """An agent with its new token, which is shown once and never stored. `rotated`: the agent existed before.
+
+    `old_tokens_until` is when the token that it had before stops working; none when it had none, or keeps it.
+    """
 
     agent: Agent
     token: str | None
     rotated: bool
     contact_known: bool
+    old_tokens_until: datetime | None = None
 
     def __repr__(self) -> str:
         return f"SignedUp(agent={self.agent.id}, rotated={self.rotated})"
 
 
-async def authenticate(session: AsyncSession, token: str) -> Actor:
-    """The actor behind a bearer token. Raises `Refused(AUTH_REQUIRED)` for anything but an active token."""
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """A new token, which is shown once and never stored, and when the one that asked for it stops working."""
+
+    token: str = field(repr=False)
+    old_tokens_until: datetime
+
+
+async def authenticate(session: AsyncSession, token: str, *, now: datetime) -> Actor:
+    """The actor behind a bearer token. Raises `Refused(AUTH_REQUIRED)` for anything but a token that lives at `now`."""
     row = await _token_row(session, token)
     stored = row[0].secret_hash if row else _NO_HASH
     matches = hmac.compare_digest(_secret_hash(token[len(TOKEN_PREFIX) + ids.LENGTH :]), stored)
-    if row is None or not matches or row[0].revoked_at is not None or row[1].revoked_at is not None:
+    if row is None or not matches or not _lives(row[0], now) or row[1].revoked_at is not None:
         raise Refused(Refusal.AUTH_REQUIRED)
     found, agent = row
     return Actor(agent.organization_id, agent.id, found.id, agent.name, agent.runtime, found.created_at)
+
+
+def _lives(token: AgentToken, now: datetime) -> bool:
+    return token.revoked_at is None or token.revoked_at > now
 
 
 async def _token_row(session: AsyncSession, token: str) -> tuple[AgentToken, Agent] | None:
@@ -109,20 +132,28 @@ def _add_token(session: AsyncSession, *, organization_id: UUID, agent_id: UUID, 
     return ids.external(TOKEN_PREFIX.rstrip("_"), token_id) + secret
 
 
-async def lock_organization(session: AsyncSession, actor: Actor) -> None:
-    """Lock the actor's organization and make sure, under the lock, that its token still holds.
+async def lock_organization(session: AsyncSession, actor: Actor, *, now: datetime) -> datetime:
+    """Lock the actor's organization and make sure, under the lock, that its token still lives.
 
-    Whoever took the agent over by signing up again did so under the same lock, so an old token never acts after that.
+    Whoever ended the token did so under the same lock, so it never acts after that. The answer is what time it is under
+    the lock, for judging other tokens: see `_lock`. Raises `Refused(AUTH_REQUIRED)`.
     """
-    await _lock(session, actor.organization_id)
+    moment = await _lock(session, actor.organization_id, now)
     token = await session.get(AgentToken, (actor.organization_id, actor.token_id), populate_existing=True)
-    if token is None or token.revoked_at is not None:
+    if token is None or not _lives(token, moment):
         raise Refused(Refusal.AUTH_REQUIRED)
+    return moment
 
 
-async def _lock(session: AsyncSession, organization_id: UUID) -> None:
-    query = select(Organization).where(col(Organization.id) == organization_id).with_for_update(key_share=True)
-    (await session.exec(query)).one()
+async def _lock(session: AsyncSession, organization_id: UUID, now: datetime) -> datetime:
+    """Lock the organization. Gives `now`, or the time of the last ending of tokens when that is later.
+
+    `now` was read before the wait for the lock (and by the clock of this process): a token that was revoked in the
+    meantime would seem to live on.
+    """
+    query = select(Organization.touched_at).where(col(Organization.id) == organization_id)
+    touched_at = (await session.exec(query.with_for_update(key_share=True))).one()
+    return max(now, touched_at) if touched_at is not None else now
 
 
 async def sign_up(
@@ -130,23 +161,28 @@ async def sign_up(
 ) -> SignedUp:
     """Make an organization with one agent, or rotate the token of an agent that may be taken over.
 
-    Without `want_token` no token is made at all: a token that nobody saw would only be a token to lose.
+    With a token presented, that is its agent or none: no other agent was shown to be the newcomer's. Without
+    `want_token` no token is made at all, as a token that nobody saw would only be a token to lose; the presented one
+    then stays as it is. Raises `Refused(AUTH_REQUIRED)` when the presented token has ended since.
     """
     async with sessions() as session, session.begin():
-        known = await _agents_of(session, newcomer.contact)
-        agent = await _takeover(session, known, presented)
+        newest = await _newest(session, newcomer.contact)
+        if presented is not None:
+            agent = await _presented_agent(session, presented, newcomer.contact, now)
+        else:
+            agent = await _takeover(session, newest, now)
         if agent is not None:
-            await _revoke_tokens(session, agent.organization_id, agent.id, now)
+            until = await _end_older(session, agent, presented, want_token=want_token, now=now)
             agent.name, agent.runtime = newcomer.name, newcomer.runtime
             token = _token_if(session, agent, want_token, now)
-            return SignedUp(agent, token, rotated=True, contact_known=True)
+            return SignedUp(agent, token, rotated=True, contact_known=True, old_tokens_until=until)
         organization_id = new_id(now)
         session.add(Organization(id=organization_id, created_at=now))
         await session.flush()
         agent = await _add_agent(session, organization_id, newcomer, now)
         token = _token_if(session, agent, want_token, now)
         await posting.post(session, [opening(id=new_id(now), organization_id=organization_id, event_at=now)])
-        return SignedUp(agent, token, rotated=False, contact_known=bool(known))
+        return SignedUp(agent, token, rotated=False, contact_known=newest is not None)
 
 
 def _token_if(session: AsyncSession, agent: Agent, want_token: bool, now: datetime) -> str | None:  # noqa: FBT001
@@ -170,29 +206,46 @@ async def _add_agent(session: AsyncSession, organization_id: UUID, newcomer: New
     return agent
 
 
-async def _agents_of(session: AsyncSession, contact: str | None) -> list[Agent]:
+async def _newest(session: AsyncSession, contact: str | None) -> Agent | None:
     if contact is None:
-        return []
+        return None
     query = (
         select(Agent)
         .where(col(Agent.contact) == contact, col(Agent.revoked_at).is_(None))
         .order_by(col(Agent.created_at).desc(), col(Agent.id).desc())
-        .limit(AGENTS_MAX)
+        .limit(1)
     )
-    return list((await session.exec(query)).all())
+    return (await session.exec(query)).first()
 
 
-async def _takeover(session: AsyncSession, known: list[Agent], presented: Actor | None) -> Agent | None:
-    """The agent that this sign-up may take over, its organization locked; none when a new one must be made."""
-    for agent in known:
-        if presented is not None and agent.id == presented.agent_id:
-            await lock_organization(session, presented)
-            return agent
-    newest = known[0] if known else None
+async def _presented_agent(session: AsyncSession, actor: Actor, contact: str | None, now: datetime) -> Agent | None:
+    """The actor's agent if it has this contact, its organization locked; none when a new one must be made."""
+    agent = await session.get(Agent, (actor.organization_id, actor.agent_id))
+    if agent is None or contact is None or agent.contact != contact:
+        return None
+    await lock_organization(session, actor, now=now)
+    return agent
+
+
+async def _takeover(session: AsyncSession, newest: Agent | None, now: datetime) -> Agent | None:
+    """`newest` if anybody may take it over, its organization locked; none when a new one must be made."""
     if newest is None:
         return None
-    await _lock(session, newest.organization_id)
-    return newest if await _nothing_to_take(session, newest.organization_id) else None
+    await _lock(session, newest.organization_id, now)
+    agent = await session.get(Agent, (newest.organization_id, newest.id), populate_existing=True)
+    if agent is None or agent.revoked_at is not None:
+        return None
+    return agent if await _nothing_to_take(session, agent.organization_id) else None
+
+
+async def _end_older(
+    session: AsyncSession, agent: Agent, presented: Actor | None, *, want_token: bool, now: datetime
+) -> datetime | None:
+    """End the tokens that the agent had before signing up again; until when they work, none when they stay."""
+    if presented is None:
+        await _end_tokens(session, agent.organization_id, agent.id, at=now, now=now)
+        return now
+    return await _end_with_grace(session, presented, grace=GRACE, now=now) if want_token else None
 
 
 async def _nothing_to_take(session: AsyncSession, organization_id: UUID) -> bool:
@@ -208,38 +261,54 @@ async def _nothing_to_take(session: AsyncSession, organization_id: UUID) -> bool
     )
 
 
-async def _revoke_tokens(session: AsyncSession, organization_id: UUID, agent_id: UUID, now: datetime) -> None:
-    statement = (
-        update(AgentToken)
-        .where(
-            col(AgentToken.organization_id) == organization_id,
-            col(AgentToken.agent_id) == agent_id,
-            col(AgentToken.revoked_at).is_(None),
-        )
-        .values(revoked_at=now)
+async def _end_tokens(
+    session: AsyncSession, organization_id: UUID, agent_id: UUID, *, at: datetime, now: datetime
+) -> None:
+    """End the agent's tokens at `at`, those with an earlier end excepted. The organization is locked; see `_lock`."""
+    ends = col(AgentToken.revoked_at)
+    tokens = update(AgentToken).where(
+        col(AgentToken.organization_id) == organization_id,
+        col(AgentToken.agent_id) == agent_id,
+        or_(ends.is_(None), ends > at),
     )
-    await session.exec(statement)
+    await session.exec(tokens.values(revoked_at=at))
+    touched_at = func.greatest(col(Organization.touched_at), now)
+    await session.exec(
+        update(Organization).where(col(Organization.id) == organization_id).values(touched_at=touched_at)
+    )
 
 
-async def rotate_token(sessions: Sessions, actor: Actor, *, now: datetime) -> str:
-    """A new token for the actor; all its older ones end with this transaction."""
+async def _end_with_grace(session: AsyncSession, actor: Actor, *, grace: timedelta, now: datetime) -> datetime:
+    """End the agent's tokens after `grace`; until when the actor's own works, which may have had an earlier end."""
+    await _end_tokens(session, actor.organization_id, actor.agent_id, at=now + grace, now=now)
+    token = await session.get(AgentToken, (actor.organization_id, actor.token_id), populate_existing=True)
+    return token.revoked_at if token is not None and token.revoked_at is not None else now + grace
+
+
+async def rotate_token(sessions: Sessions, actor: Actor, *, grace: timedelta, now: datetime) -> Rotated:
+    """A new token for the actor; all its older ones end after `grace`, 0 to `GRACE_MAX`, or earlier if so decided.
+
+    The grace is for the agent that never gets this answer (why: see the module). Whoever rotates because a token has
+    leaked wants none: within the grace the old token does everything, rotating included.
+    """
     async with sessions() as session, session.begin():
-        await lock_organization(session, actor)
-        await _revoke_tokens(session, actor.organization_id, actor.agent_id, now)
-        return _add_token(session, organization_id=actor.organization_id, agent_id=actor.agent_id, now=now)
+        await lock_organization(session, actor, now=now)
+        until = await _end_with_grace(session, actor, grace=grace, now=now)
+        token = _add_token(session, organization_id=actor.organization_id, agent_id=actor.agent_id, now=now)
+        return Rotated(token, until)
 
 
 async def revoke_token(sessions: Sessions, actor: Actor, *, now: datetime) -> None:
-    """End every token of the actor, effective with the commit: tokens are never cached."""
+    """End every token of the actor, those in their grace too, effective with the commit: tokens are never cached."""
     async with sessions() as session, session.begin():
-        await lock_organization(session, actor)
-        await _revoke_tokens(session, actor.organization_id, actor.agent_id, now)
+        await lock_organization(session, actor, now=now)
+        await _end_tokens(session, actor.organization_id, actor.agent_id, at=now, now=now)
 
 
 async def invite(sessions: Sessions, actor: Actor, newcomer: Newcomer, *, now: datetime) -> SignedUp:
     """Another agent in the actor's organization, with a token of its own."""
     async with sessions() as session, session.begin():
-        await lock_organization(session, actor)
+        await lock_organization(session, actor, now=now)
         if len(await _active(session, actor.organization_id)) >= AGENTS_MAX:
             raise Refused(Refusal.AGENT_LIMIT_REACHED)
         agent = await _add_agent(session, actor.organization_id, newcomer, now)
@@ -261,15 +330,37 @@ async def agents(session: AsyncSession, actor: Actor, *, after: UUID | None, lim
 
 
 async def revoke_agent(sessions: Sessions, actor: Actor, agent_id: UUID, *, now: datetime) -> Agent:
-    """End an agent of the actor's organization and its tokens. Repeating it changes nothing."""
+    """End an agent of the actor's organization and its tokens, at once. Repeating it changes nothing.
+
+    Raises `Refused`: NOT_FOUND, or LAST_AGENT when no other agent has a token that lives, because then nobody could
+    reach the organization's credits.
+    """
     async with sessions() as session, session.begin():
-        await lock_organization(session, actor)
+        moment = await lock_organization(session, actor, now=now)
         agent = await session.get(Agent, (actor.organization_id, agent_id), populate_existing=True)
         if agent is None:
             raise Refused(Refusal.NOT_FOUND)
         if agent.revoked_at is None:
-            if await _active(session, actor.organization_id) == [agent_id]:
+            if not await _another_can_act(session, agent, moment):
                 raise Refused(Refusal.LAST_AGENT)
             agent.revoked_at = now
-            await _revoke_tokens(session, actor.organization_id, agent_id, now)
+            await _end_tokens(session, actor.organization_id, agent_id, at=now, now=now)
         return agent
+
+
+async def _another_can_act(session: AsyncSession, agent: Agent, moment: datetime) -> bool:
+    of_agent = (col(Agent.organization_id) == col(AgentToken.organization_id)) & (
+        col(Agent.id) == col(AgentToken.agent_id)
+    )
+    query = (
+        select(AgentToken.id)
+        .join(Agent, of_agent)
+        .where(
+            col(AgentToken.organization_id) == agent.organization_id,
+            col(AgentToken.agent_id) != agent.id,
+            or_(col(AgentToken.revoked_at).is_(None), col(AgentToken.revoked_at) > moment),
+            col(Agent.revoked_at).is_(None),
+        )
+        .limit(1)
+    )
+    return (await session.exec(query)).first() is not None

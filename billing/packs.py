@@ -58,25 +58,32 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """What a quote is asked for: so many credits, on one method, at one price."""
+class Wanted:
+    """What a quote is asked for: a pack, or else so many credits, on one method."""
 
-    credits: int
-    price_cents: int
+    credits: int | None
     pack_id: str | None
     payment_method: str
 
 
-def terms(offer: Offer, *, credits_: int | None, pack_id: str | None, payment_method: str) -> Terms:
-    """Price a request for exactly one of `credits_` and `pack_id`. Raises `NotForSale`."""
-    if pack_id is not None:
-        pack = offer.pack(pack_id)
-        return Terms(pack.credits, pack.price_cents, pack.pack_id, payment_method)
-    if credits_ is None or not offer.custom_credits_min <= credits_ <= offer.custom_credits_max:
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a wish comes to."""
+
+    credits: int
+    cents: int
+
+
+def price(offer: Offer, wanted: Wanted) -> Price:
+    """The price of exactly one of a pack and a number of credits. Raises `NotForSale`."""
+    if wanted.pack_id is not None:
+        pack = offer.pack(wanted.pack_id)
+        return Price(pack.credits, pack.price_cents)
+    if wanted.credits is None or not offer.custom_credits_min <= wanted.credits <= offer.custom_credits_max:
         raise NotForSale(
             f"credits must be a whole number from {offer.custom_credits_min} to {offer.custom_credits_max}"
         )
-    return Terms(credits_, credits_ * CREDIT_PRICE_CENTS, None, payment_method)
+    return Price(wanted.credits, wanted.credits * CREDIT_PRICE_CENTS)
 
 
 @dataclass(frozen=True, slots=True)

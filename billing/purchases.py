@@ -28,8 +28,9 @@ from ledger.ids import external
 from ledger.money import usd
 from rails.rail import Order, OutcomeUnknown, ProviderRefused, ProviderRequest, Rail, RailUnavailable
 
-SESSION_MIN: Final = timedelta(minutes=31)
-"""Stripe wants a session to live 30 minutes at least from when the request arrives (Checkout Session API)."""
+SESSION_MIN: Final = timedelta(minutes=60)
+"""Stripe wants a session to live 30 minutes at least from when the request arrives (Checkout Session API). The rest is
+for a request whose answer is lost: its bytes stay the same, so it must still be valid when it is sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +82,14 @@ async def buy(
     same key goes on where this call stopped.
     """
     async with sessions() as session, session.begin():
-        await lock_organization(session, actor)
+        await lock_organization(session, actor, now=clock())
         attempt = await _by_key(session, actor, idempotency_key)
         if attempt is not None:
             if attempt.quote_id != quote_id or attempt.method != rail.method_id:
                 raise Refused(Refusal.CREDIT_PURCHASE_CONFLICT)
+            quote = await session.get_one(CreditQuote, (attempt.organization_id, attempt.quote_id))
+            if quote.settled_at is not None and attempt.state in OPEN_STATES:
+                raise Refused(Refusal.CREDIT_QUOTE_ALREADY_PAID)
         else:
             quote = await _payable_quote(session, actor, quote_id, rail.method_id, clock())
             if unavailable is not None:
@@ -99,7 +103,7 @@ async def buy(
 async def ask(sessions: Sessions, rail: Rail, attempt: PaymentAttempt, *, clock: Clock) -> None:
     """Carry out the attempt's current request while the attempt waits for it; rail errors become refusals."""
     if attempt.state != AttemptState.CREATED:
-        if attempt.state == AttemptState.FAILED and attempt.object_id is None:
+        if attempt.state == AttemptState.FAILED and attempt.object_id is None and attempt.request_number == 1:
             raise _provider_refused(attempt.reason)
         return
     request_id = RequestId(attempt.organization_id, attempt.id, attempt.request_number)

@@ -11,7 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from billing.database import Sessions
 from billing.fresh import new_id
 from billing.identity import Actor, lock_organization
-from billing.packs import METHODS, Offer, Terms
+from billing.packs import METHODS, NotForSale, Offer, Price, Wanted, price
 from billing.refusals import Refusal, Refused
 from billing.tables import CreditQuote
 
@@ -26,7 +26,7 @@ def state(quote: CreditQuote, now: datetime) -> str:
 async def make(
     sessions: Sessions,
     actor: Actor,
-    terms: Terms,
+    wanted: Wanted,
     *,
     idempotency_key: str,
     offer: Offer,
@@ -34,31 +34,33 @@ async def make(
     unavailable: str | None,
     now: datetime,
 ) -> CreditQuote:
-    """The quote for `terms`. A replay is answered before anything else, also when the method has become unavailable.
+    """The quote for what is wanted. A replay is answered before anything else, whatever has changed since.
 
-    Raises `Refused` with CREDIT_QUOTE_CONFLICT, INVALID_ARGUMENTS (out of the method's limits) or
+    Raises `Refused` with CREDIT_QUOTE_CONFLICT, INVALID_ARGUMENTS (not for sale, or out of the method's limits) or
     PAYMENT_METHOD_UNAVAILABLE.
     """
     async with sessions() as session, session.begin():
-        await lock_organization(session, actor)
+        await lock_organization(session, actor, now=now)
         existing = await _by_key(session, actor, idempotency_key)
         if existing is not None:
-            if _terms_of(existing) != terms:
+            if wanted_of(existing) != wanted:
                 raise Refused(Refusal.CREDIT_QUOTE_CONFLICT)
             return existing
+        priced = _priced(offer, wanted)
         if unavailable is not None:
-            raise Refused(Refusal.PAYMENT_METHOD_UNAVAILABLE, f"{terms.payment_method} is not available: {unavailable}")
-        _check_limits(terms)
+            raise Refused(
+                Refusal.PAYMENT_METHOD_UNAVAILABLE, f"{wanted.payment_method} is not available: {unavailable}"
+            )
         quote = CreditQuote(
             organization_id=actor.organization_id,
             id=new_id(now),
             agent_id=actor.agent_id,
             idempotency_key=idempotency_key,
-            credits=terms.credits,
-            pack_id=terms.pack_id,
-            price_cents=terms.price_cents,
+            credits=priced.credits,
+            pack_id=wanted.pack_id,
+            price_cents=priced.cents,
             currency="USD",
-            payment_method=terms.payment_method,
+            payment_method=wanted.payment_method,
             live_money=live_money,
             credits_expire_after_days=offer.credits_expire_after_days,
             created_at=now,
@@ -68,18 +70,24 @@ async def make(
         return quote
 
 
-def _terms_of(quote: CreditQuote) -> Terms:
-    return Terms(quote.credits, quote.price_cents, quote.pack_id, quote.payment_method)
+def wanted_of(quote: CreditQuote) -> Wanted:
+    """What the quote was asked for, to recognize it and to ask for it again."""
+    return Wanted(None if quote.pack_id is not None else quote.credits, quote.pack_id, quote.payment_method)
 
 
-def _check_limits(terms: Terms) -> None:
-    method = METHODS[terms.payment_method]
-    if not method.min_amount_cents <= terms.price_cents <= method.max_amount_cents:
+def _priced(offer: Offer, wanted: Wanted) -> Price:
+    try:
+        found = price(offer, wanted)
+    except NotForSale as error:
+        raise Refused(Refusal.INVALID_ARGUMENTS, str(error)) from None
+    method = METHODS[wanted.payment_method]
+    if not method.min_amount_cents <= found.cents <= method.max_amount_cents:
         raise Refused(
             Refusal.INVALID_ARGUMENTS,
             f"{method.method_id} takes payments from {method.min_amount_cents} to {method.max_amount_cents} cents; "
-            f"this quote would be {terms.price_cents} cents",
+            f"this quote would be {found.cents} cents",
         )
+    return found
 
 
 async def _by_key(session: AsyncSession, actor: Actor, idempotency_key: str) -> CreditQuote | None:

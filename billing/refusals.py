@@ -39,6 +39,9 @@ class Refusal(enum.Enum):
     NOT_FOUND = Rule(404, False, "there is nothing here by that name", "Check the path or the id.")
     METHOD_NOT_ALLOWED = Rule(405, False, "this path does not take that method", "Use the method in the allow header.")
     BODY_TOO_LARGE = Rule(413, False, "the body is too large", "Send a smaller body.")
+    BODY_TOO_SLOW = Rule(
+        408, True, "the body did not arrive in time", "Send the same request again, and its whole body at once."
+    )
     RATE_LIMITED = Rule(429, True, "too many requests", "Wait for the seconds in retry-after, then try again.")
     CREDIT_QUOTE_CONFLICT = Rule(
         409,

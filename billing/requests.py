@@ -54,6 +54,7 @@ def store(session: AsyncSession, attempt: PaymentAttempt, request: ProviderReque
             number=attempt.request_number,
             provider_key=request.provider_key,
             parameters=request.parameters,
+            api_version=request.api_version,
             state=RequestState.STORED,
             next_try_at=now + FIRST_RETRY,
             created_at=now,
@@ -73,7 +74,7 @@ async def carry_out(sessions: Sessions, rail: Rail, request_id: RequestId, *, cl
     if clock() - row.created_at > REPLAY_WINDOW:
         raise OutcomeUnknown(f"{row.provider_key} is older than the provider keeps keys")
     try:
-        action = await rail.start(ProviderRequest(row.provider_key, row.parameters))
+        action = await rail.start(ProviderRequest(row.provider_key, row.parameters, row.api_version))
     except OutcomeUnknown as error:
         await _record_failure(sessions, request_id, RequestState.UNKNOWN, error, clock())
         raise
@@ -82,6 +83,10 @@ async def carry_out(sessions: Sessions, rail: Rail, request_id: RequestId, *, cl
         raise
     except ProviderRefused as error:
         await _record_refusal(sessions, request_id, error, clock())
+        raise
+    except Exception as error:
+        # A bug in reading the answer says nothing about what was done; and it must not be sent for at every turn.
+        await _record_failure(sessions, request_id, RequestState.UNKNOWN, error, clock())
         raise
     await _record_answer(sessions, request_id, action, clock())
 
@@ -105,8 +110,8 @@ async def locked_attempt(session: AsyncSession, organization_id: UUID, attempt_i
     return (await session.exec(query)).first()
 
 
-async def _both_locked(session: AsyncSession, request_id: RequestId) -> tuple[PaymentAttempt, ProviderRequestRow]:
-    """The attempt's lock guards its requests too."""
+async def both_locked(session: AsyncSession, request_id: RequestId) -> tuple[PaymentAttempt, ProviderRequestRow]:
+    """The attempt, locked, and its request: the attempt's lock guards its requests too."""
     attempt = await locked_attempt(session, request_id.organization_id, request_id.attempt_id)
     if attempt is None:
         raise LookupError(f"there is no attempt {request_id.attempt_id}")
@@ -123,7 +128,7 @@ async def _record_failure(
     sessions: Sessions, request_id: RequestId, state: RequestState, error: Exception, now: datetime
 ) -> None:
     async with sessions() as session, session.begin():
-        _, row = await _both_locked(session, request_id)
+        _, row = await both_locked(session, request_id)
         if row.state not in {RequestState.ANSWERED, RequestState.REFUSED}:
             # What was unknown once stays unknown: this try's failure says nothing about the one before.
             row.state = RequestState.UNKNOWN if row.state == RequestState.UNKNOWN else state
@@ -134,7 +139,7 @@ async def _record_failure(
 
 async def _record_refusal(sessions: Sessions, request_id: RequestId, error: ProviderRefused, now: datetime) -> None:
     async with sessions() as session, session.begin():
-        attempt, row = await _both_locked(session, request_id)
+        attempt, row = await both_locked(session, request_id)
         if row.state in {RequestState.ANSWERED, RequestState.REFUSED}:
             return
         row.state, row.error, row.answered_at = RequestState.REFUSED, str(error), now
@@ -144,7 +149,7 @@ async def _record_refusal(sessions: Sessions, request_id: RequestId, error: Prov
 
 async def _record_answer(sessions: Sessions, request_id: RequestId, action: Action, now: datetime) -> None:
     async with sessions() as session, session.begin():
-        attempt, row = await _both_locked(session, request_id)
+        attempt, row = await both_locked(session, request_id)
         if row.state == RequestState.ANSWERED:
             return
         row.state, row.error, row.answered_at = RequestState.ANSWERED, None, now

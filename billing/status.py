@@ -80,7 +80,7 @@ async def of_quote(
     if quote is None:
         raise Refused(Refusal.NOT_FOUND, "there is no such quote")
     attempt = await _attempt(session, quote, attempt_id)
-    action = await handoff.current_action(session, attempt) if attempt else None
+    action = await handoff.current_action(session, attempt, quote) if attempt else None
     receipt = await _receipt(session, attempt) if attempt else None
     operation = await statements.operation(session, organization_id, receipt.operation_id) if receipt else None
     balance = await statements.balance(session, organization_id, now)

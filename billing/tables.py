@@ -43,7 +43,10 @@ def _of_agent(name: str) -> ForeignKeyConstraint:
 
 
 class Organization(SQLModel, table=True):
-    """Whose book it is. Its row lock orders signing up again, inviting and quoting."""
+    """Whose book it is. Its row lock orders signing up again, inviting and quoting.
+
+    `touched_at` is when tokens were last ended, so that a request that waited for the lock does not act in the past.
+    """
 
     __tablename__ = "organizations"
     __table_args__: ClassVar[Any] = ({"schema": SCHEMA},)
@@ -142,9 +145,9 @@ class PaymentAttempt(SQLModel, table=True):
         ),
         Index("attempts_by_object", "object_id"),
         Index(
-            "attempts_overdue",
-            "payable_until",
-            postgresql_where=text(_one_of("state", [AttemptState.ACTION_REQUIRED])),
+            "attempts_open",
+            "updated_at",
+            postgresql_where=text(_one_of("state", list(OPEN_STATES))),
         ),
         {"schema": SCHEMA},
     )
@@ -191,6 +194,7 @@ class ProviderRequestRow(SQLModel, table=True):
     number: int = column(Integer, key=True)
     provider_key: str = column(Text)
     parameters: str = column(Text)
+    api_version: str = column(Text)
     state: str = column(Text)
     error: str | None = column(Text, null=True)
     external_id: str | None = column(Text, null=True)

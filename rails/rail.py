@@ -3,7 +3,8 @@
 Theory of operation
 -------------------
 A rail never decides about credits. `prepare` is pure and gives the exact request that will be sent; billing stores it;
-only then `start` sends it. A request whose answer was lost is sent again, byte for byte, under the same provider key.
+only then `start` sends it. A request whose answer was lost is sent again, byte for byte, under the same provider key
+and API version.
 A message of the provider is a nudge: `references` says (purely) which objects it is about, `read` reads them
 again from the provider, and what comes back are facts. `read` takes nothing from the message but the reference.
 
@@ -60,10 +61,14 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class ProviderRequest:
-    """A request to the provider as it is stored before it is sent: `parameters` is JSON text whose order is kept."""
+    """A request to the provider as it is stored before it is sent: `parameters` is JSON text whose order is kept.
+
+    `api_version` is the provider's version under which it was prepared: the same bytes mean the same thing only there.
+    """
 
     provider_key: str
     parameters: str
+    api_version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +170,10 @@ class Rail(Protocol):
         """The public id of the method, as in `stripe_checkout`."""
 
     def prepare(self, order: Order, /) -> ProviderRequest:
-        """The exact request for `order`. Pure: the same order gives the same bytes and key."""
+        """The exact request for `order`. Pure: the same order gives the same bytes, key and version."""
 
     async def start(self, request: ProviderRequest, /) -> Action:
-        """Send a stored request. Raises `ProviderRefused`, `RailUnavailable` or `OutcomeUnknown`."""
+        """Send a stored request under its version. Raises `ProviderRefused`, `RailUnavailable` or `OutcomeUnknown`."""
 
     def references(self, event: Mapping[str, Any], /) -> Sequence[Reference]:
         """Which of this rail's objects a decoded provider message is about; empty when none. Pure; raises nothing."""
@@ -178,6 +183,9 @@ class Rail(Protocol):
 
         Raises `RailUnavailable` (also for an unknown outcome: a read changes nothing) or `ProviderRefused`.
         """
+
+    async def look(self, object_id: str, /) -> Sequence[Fact]:
+        """`read` of the object that an attempt waits for, by its id alone."""
 
     async def close(self, object_id: str, /) -> Sequence[Fact]:
         """Make an object unpayable. Gives what holds afterwards: expired, or settled if the payer was faster."""

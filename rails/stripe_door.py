@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from stripe.params import PaymentIntentRetrieveParams
     from stripe.params.checkout import SessionCreateParams
 
+API_VERSION: Final = stripe.api_version
+"""The version that the pinned package speaks: of every call that names no other."""
 CONNECT_TIMEOUT_S: Final = 5.0
 TIMEOUT_S: Final = 20.0
 SESSIONS_MAX: Final = 10
@@ -76,11 +78,14 @@ class StripeDoor:
         """Close the connections. The door cannot be used afterwards."""
         await self._http.close_async()  # type: ignore[no-untyped-call]
 
-    async def create_checkout_session(self, parameters: Mapping[str, Any], provider_key: str) -> dict[str, Any]:
+    async def create_checkout_session(
+        self, parameters: Mapping[str, Any], provider_key: str, api_version: str
+    ) -> dict[str, Any]:
         """A new Checkout Session, or the one that was made under `provider_key` before."""
         return await self._object(
             self._client.v1.checkout.sessions.create_async(
-                cast("SessionCreateParams", parameters), {"idempotency_key": provider_key}
+                cast("SessionCreateParams", parameters),
+                {"idempotency_key": provider_key, "stripe_version": api_version},
             ),
             writing=True,
         )

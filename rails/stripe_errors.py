@@ -26,9 +26,17 @@ from rails.rail import OutcomeUnknown, ProviderRefused, RailUnavailable
 
 MESSAGE_CHARS_MAX: Final = 300
 
-_OBJECT_ID: Final = re.compile(r"\b(?:[a-z]{2}:)?[a-z]{2,10}_(?=\w*[A-Z0-9*])[\w*]{4,}(?::\d+)?", re.ASCII)
-"""Ids, keys and client secrets in Stripe's messages, our provider keys too: no answer of ours may carry them. They have
-a digit, a capital or a mask behind the prefix, which the names of parameters have not."""
+_WORD: Final = re.compile(r"[\w*]+(?::[\w*]+)*", re.ASCII)
+_NAME: Final = re.compile(r"[a-z]+\d?(?:_[a-z]{1,12}\d?)*", re.ASCII)
+"""How parameters and codes are spelled: `payment_intent_data`, `address_line1`."""
+_MIXED: Final = re.compile(r"[a-z]{2,10}_(?=\w*[A-Z0-9*])[\w*]{4,}", re.ASCII)
+_OF_A_KIND: Final = re.compile(
+    r"(?:\b|_)(?:acct|ba|ch|cs|cus|evt|payatt|pi|pm|prod|req|seti|src|tok|txn)_(?:\w*_)?[^\W_]{8}"
+    r"|(?:\b|_)(?:[prs]k_(?:live|test)|whsec)_[\w*]"
+    r"|_[^\W_]{21}",
+    re.ASCII,
+)
+"""Ids behind the prefix of their kind, keys and secrets, and what is longer than any word in a name."""
 
 
 class Outcome(enum.Enum):
@@ -108,5 +116,16 @@ def exception(failure: Failure, *, writing: bool) -> Exception:
 
 
 def safe(message: str) -> str:
-    """`message` without ids, keys and secrets, and not longer than 300 characters."""
-    return _OBJECT_ID.sub("[redacted]", message)[:MESSAGE_CHARS_MAX]
+    """`message` without ids, keys and client secrets, our provider keys too, and not longer than 300 characters.
+
+    Stripe does not promise how ids look, so words are judged: an id has a digit, a capital or a mask behind its prefix,
+    or, where it has only small letters, a prefix that is known or more of them than a name would have. A word that
+    holds one goes whole.
+    """
+    return _WORD.sub(_without_id, message)[:MESSAGE_CHARS_MAX]
+
+
+def _without_id(found: re.Match[str]) -> str:
+    word = found[0]
+    is_id = _OF_A_KIND.search(word) or (_MIXED.search(word) and not _NAME.fullmatch(word))
+    return "[redacted]" if is_id else word

@@ -25,14 +25,19 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--state", type=Path, metavar="FILE", help="remember everything in this SQLite file")
     parser.add_argument("--webhook-url", metavar="URL", help="deliver every event here")
     parser.add_argument("--webhook-secret", metavar="whsec_…", help="sign those letters with this")
+    parser.add_argument(
+        "--webhook-secret-file", type=Path, metavar="FILE", help="the same, read from a file, which `ps` does not show"
+    )
     parser.add_argument("--public-url", metavar="URL", help="where browsers reach the hosted page")
     parser.add_argument("--settle-delay", type=float, default=SandboxConfig.settle_delay_s, metavar="SECONDS")
     parser.add_argument("--balance-delay", type=float, default=SandboxConfig.balance_delay_s, metavar="SECONDS")
     parser.add_argument("--retry-base", type=float, default=SandboxConfig.retry_base_s, metavar="SECONDS")
     parser.add_argument("--die-with-parent", action="store_true", help="end when the starting process ends (Linux)")
     found = parser.parse_args()
+    if found.webhook_secret_file:
+        found.webhook_secret = found.webhook_secret_file.read_text(encoding="utf-8").strip()
     if found.webhook_url and not found.webhook_secret:
-        parser.error("--webhook-url needs --webhook-secret")
+        parser.error("--webhook-url needs --webhook-secret or --webhook-secret-file")
     return found
 
 

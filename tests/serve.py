@@ -5,7 +5,7 @@ Settings come from the environment; see `tests/service.py`.
 
 import sys
 
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
 from granian.server.mp import MPServer
 
 from sandbox.parent import die_with_parent
@@ -16,6 +16,7 @@ if __name__ == "__main__":
         "api.running.serving:create_app",
         factory=True,
         interface=Interfaces.ASGI,
+        http=HTTPModes.http1,
         address="127.0.0.1",
         port=int(sys.argv[1]),
         workers=1,

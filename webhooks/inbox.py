@@ -20,7 +20,7 @@ CLAIM_MAX: Final = 10
 CLAIM_FOR: Final = timedelta(seconds=60)
 """A worker that dies with claimed letters delays them by this long; nothing is lost."""
 TRIES_MAX: Final = 12
-"""With the back-off below a letter is tried for about two hours before it is parked."""
+"""With the back-off below a letter is tried for 74 minutes before it is parked."""
 _FIRST_RETRY: Final = timedelta(seconds=2)
 _RETRY_MAX: Final = timedelta(minutes=20)
 
@@ -102,9 +102,12 @@ async def finish(sessions: Sessions, letter_id: UUID, state: str, *, reason: str
         await session.exec(statement)
 
 
-async def postpone(sessions: Sessions, letter: Letter, *, reason: str, now: datetime) -> bool:
-    """Try the letter again later, or park it after `TRIES_MAX` tries. Whether it was parked."""
-    if letter.tries >= TRIES_MAX:
+async def postpone(sessions: Sessions, letter: Letter, *, reason: str, patient: bool, now: datetime) -> bool:
+    """Try the letter again later, or park it after `TRIES_MAX` tries. Whether it was parked.
+
+    `patient`: it is not the letter's fault, so it is never parked.
+    """
+    if letter.tries >= TRIES_MAX and not patient:
         await finish(sessions, letter.id, "parked", reason=f"after {letter.tries} tries: {reason}", now=now)
         return True
     statement = (
@@ -133,10 +136,10 @@ async def listed(session: AsyncSession, *, state: str | None, before: UUID | Non
 
 
 async def retry(sessions: Sessions, letter_id: UUID, *, now: datetime) -> bool:
-    """Let a parked letter be tried again at once. False when there is no such parked letter."""
+    """Let a parked or ignored letter be tried again at once. False when there is no such letter."""
     statement = (
         update(Letter)
-        .where(col(Letter.id) == letter_id, col(Letter.state) == "parked")
+        .where(col(Letter.id) == letter_id, col(Letter.state).in_(["parked", "ignored"]))
         .values(state="pending", tries=0, next_try_at=now, done_at=None)
         .returning(col(Letter.id))
     )

@@ -48,7 +48,7 @@ async def process(sessions: Sessions, letter: Letter, *, rails: Iterable[Rail], 
             return
         await _apply(sessions, letter, facts, livemode=livemode, clock=clock)
     except RailUnavailable as error:
-        await _later(sessions, letter, f"the provider could not be read: {error}", clock)
+        await _later(sessions, letter, f"the provider could not be read: {error}", clock, patient=True)
     except ProviderRefused as error:
         await _later(sessions, letter, f"the provider refused to be read: {error}", clock)
     except Exception as error:
@@ -81,8 +81,8 @@ async def _apply(sessions: Sessions, letter: Letter, facts: list[Fact], *, livem
             return
 
 
-async def _later(sessions: Sessions, letter: Letter, reason: str, clock: Clock) -> None:
-    if await inbox.postpone(sessions, letter, reason=reason, now=clock()):
+async def _later(sessions: Sessions, letter: Letter, reason: str, clock: Clock, *, patient: bool = False) -> None:
+    if await inbox.postpone(sessions, letter, reason=reason, patient=patient, now=clock()):
         log.error("letter_parked", letter_id=str(letter.id), type=letter.type, reason=reason)
     else:
         log.warning("letter_postponed", letter_id=str(letter.id), type=letter.type, reason=reason, tries=letter.tries)

@@ -1,8 +1,9 @@
-"""A book as a table that balances, and the verification of books."""
+"""A book as a table that balances, and the verification of the books and of what billing says of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 from uuid import UUID
@@ -14,7 +15,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.reasons import CannotGoOn
 from api.wiring import House
+from billing import proofs
 from billing.database import snapshot
+from billing.proofs import Problem
 from ledger import ids, statements, verification
 from ledger.chart import BY_CODE
 from ledger.money import Currency, Money
@@ -25,6 +28,17 @@ from ledger.verification import Mismatch
 
 PLATFORM_NAME: Final = "org_platform"
 BOOKS_PER_PAGE: Final = 200
+PROBLEMS_MAX: Final = 200
+"""Of proofs that do not agree. Who has so many of them needs no longer list."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """How many books were verified, every row of them that does not fit, and what of billing does not agree."""
+
+    count: int
+    mismatches: list[Mismatch]
+    problems: list[Problem]
 
 
 def parse_organization(name: str) -> UUID:
@@ -79,21 +93,28 @@ def _amount(minor: int, currency: str) -> str:
     return Money(minor, Currency(currency)).decimal()
 
 
-async def verify(house: House, organization_id: UUID | None) -> tuple[int, list[Mismatch]]:
-    """How many books were verified, all of them or one, and every row that does not fit. All see one moment."""
+async def verify(house: House, organization_id: UUID | None) -> Verified:
+    """Verify the books, all of them or one, and then billing's proofs. All of it sees one moment."""
     async with snapshot(house.sessions) as session:
         # Replaying a long journal takes longer than a request may, and only this transaction waits for it.
-        await session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
-        await session.execute(text("SET LOCAL statement_timeout = 0"))
+        connection = await session.connection()
+        await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        await connection.execute(text("SET LOCAL statement_timeout = 0"))
         if organization_id is not None:
-            return 1, await verification.verify_book(session, organization_id)
-        count, mismatches, last = 0, list[Mismatch](), None
-        while page := await _page(session, last):
-            for one in page:
-                mismatches += await verification.verify_book(session, one)
-                session.expunge_all()  # a book's rows need not be remembered
-            count, last = count + len(page), page[-1]
-        return count, mismatches
+            count, mismatches = 1, await verification.verify_book(session, organization_id)
+        else:
+            count, mismatches = await _verify_all(session)
+        return Verified(count, mismatches, await proofs.problems(session, organization_id, limit=PROBLEMS_MAX))
+
+
+async def _verify_all(session: AsyncSession) -> tuple[int, list[Mismatch]]:
+    count, mismatches, last = 0, list[Mismatch](), None
+    while page := await _page(session, last):
+        for one in page:
+            mismatches += await verification.verify_book(session, one)
+            session.expunge_all()  # a book's rows need not be remembered
+        count, last = count + len(page), page[-1]
+    return count, mismatches
 
 
 async def _page(session: AsyncSession, last: UUID | None) -> Sequence[UUID]:

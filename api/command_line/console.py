@@ -17,6 +17,11 @@ def console(*, complaints: bool = False) -> Console:
     return found if found.is_terminal else Console(stderr=complaints, highlight=False, width=PLAIN_WIDTH)
 
 
+def visible(said: str) -> str:
+    """Text of strangers as it may be shown on a terminal: what is not printable, as an escape sequence is, is spelt."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in said)
+
+
 def complain(message: str) -> None:
     """Say on standard error what went wrong."""
     console(complaints=True).print(f"[bold red]purser:[/] {escape(message)}", soft_wrap=True)

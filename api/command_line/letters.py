@@ -8,7 +8,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from rich.table import Table
+from rich.text import Text
 
+from api.command_line.console import visible
 from api.reasons import CannotGoOn
 from api.wiring import House
 from billing.database import snapshot
@@ -37,8 +39,8 @@ async def listed(house: House, *, state: str | None, limit: int, before: str | N
     table = Table("letter", "received", "state", "type", "tries", "reason", title=None, box=None, pad_edge=False)
     for letter in found:
         table.add_row(
-            ids.external(PREFIX, letter.id), f"{letter.received_at:%Y-%m-%d %H:%M:%S}", letter.state, letter.type,
-            str(letter.tries), letter.reason or "",
+            ids.external(PREFIX, letter.id), f"{letter.received_at:%Y-%m-%d %H:%M:%S}", letter.state,
+            Text(visible(letter.type)), str(letter.tries), Text(visible(letter.reason or "")),
         )  # fmt: skip
     table.caption = None if found else "no letters"
     return table

@@ -17,7 +17,7 @@ from typing import Final
 import httpx
 
 from api.demo.telling import Failed
-from api.running.children import environment, free_port, module
+from api.running.children import environment, free_port, module, new_log
 
 FOLDER: Final = Path(".purser-demo")
 START_TIMEOUT_S: Final = 60.0
@@ -82,7 +82,7 @@ def fresh_service() -> Iterator[Service]:
 def _start(data_dir: Path) -> Service:
     port, sandbox_port = free_port(), free_port()
     command = module("api.cli", "serve", "--host", "127.0.0.1", "--port", str(port), "--data-dir", str(data_dir))
-    with (data_dir / "serve.log").open("wb") as log:
+    with new_log(data_dir / "serve.log") as log:
         process = subprocess.Popen(  # noqa: S603 - our own command
             [*command, "--die-with-parent"],
             env=environment(PURSER_SANDBOX_PORT=str(sandbox_port)),

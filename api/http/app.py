@@ -62,6 +62,7 @@ def app_for(house: House) -> Litestar:
             {
                 "house": house,
                 "signups": Window(settings.signups_per_minute),
+                "requests": Window(settings.requests_per_minute),
                 "newest_migration": health.newest_migration(),
             }
         ),

@@ -30,5 +30,6 @@ async def presented(connection: AnyConnection) -> Actor | None:
     scheme, _, token = given[0].strip().partition(" ")
     if len(given) > 1 or scheme.lower() != "bearer" or len(token) > TOKEN_LENGTH_MAX:
         raise Refused(Refusal.AUTH_REQUIRED)
-    async with house_of(connection).sessions() as session:
-        return await identity.authenticate(session, token.strip())
+    house = house_of(connection)
+    async with house.sessions() as session:
+        return await identity.authenticate(session, token.strip(), now=house.clock())

@@ -10,7 +10,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Final
 
-from billing.packs import METHODS, Terms
+from billing.packs import METHODS, Wanted
 
 QUOTE_ID: Final = "QUOTE_ID"
 PAYMENT_ATTEMPT_ID: Final = "PAYMENT_ATTEMPT_ID"
@@ -59,11 +59,11 @@ class Commands:
         """What happened?"""
         return self._line("activity", "list")
 
-    def quote(self, terms: Terms, *, method_id: str | None = None, key: str | None = None) -> str:
-        """Quote `terms`, perhaps on another method. Without a key the client makes one."""
-        what = ("--pack", terms.pack_id) if terms.pack_id is not None else ("--credits", str(terms.credits))
+    def quote(self, wanted: Wanted, *, method_id: str | None = None, key: str | None = None) -> str:
+        """Quote what is wanted, perhaps on another method. Without a key the client makes one."""
+        what = ("--pack", wanted.pack_id) if wanted.pack_id is not None else ("--credits", str(wanted.credits))
         keyed = ("--idempotency-key", key) if key is not None else ()
-        return self._line("credits", "quote", *what, "--payment-method", method_id or terms.payment_method, *keyed)
+        return self._line("credits", "quote", *what, "--payment-method", method_id or wanted.payment_method, *keyed)
 
     def buy(self, *, method_id: str, quote_id: str = QUOTE_ID, key: str | None = None) -> str:
         """Buy a quote, under its stable key unless another is given."""

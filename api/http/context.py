@@ -10,7 +10,7 @@ from litestar.connection import ASGIConnection
 
 from api.wiring import House
 from billing.identity import Actor
-from billing.packs import Terms
+from billing.packs import Wanted
 from billing.refusals import Refusal, Refused
 
 AnyRequest = Request[Any, Any, Any]
@@ -25,7 +25,7 @@ _ASKED: Final = "asked"
 class Asked:
     """What the request is about, as far as it was understood: a refusal's commands are made of it."""
 
-    terms: Terms | None = None
+    wanted: Wanted | None = None
     quote_id: str | None = None
     attempt_id: str | None = None
     method_id: str | None = None

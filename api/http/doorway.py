@@ -15,12 +15,15 @@ from litestar.exceptions import MethodNotAllowedException
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.context import TRACE_ID, AnyRequest
+from api.http.receiving import whole_in_time
 from api.wiring import House
 from billing.fresh import new_id
 from ledger.ids import external
 
 log = structlog.get_logger()
 
+_METHODS: Final = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
+"""What stands in the log as it was sent; any other word may be as long as a body, and is logged as `other`."""
 _HEADERS: Final = {
     "cache-control": "no-store",
     "referrer-policy": "no-referrer",
@@ -30,7 +33,10 @@ _HEADERS: Final = {
 
 
 def doorway(inner: ASGIApp, house: House) -> ASGIApp:
-    """`inner` with a trace id in the state of each request, headers on each answer, and a line in the log."""
+    """`inner` with a trace id in the state of each request, headers on each answer, and a line in the log.
+
+    Bodies have a deadline.
+    """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
@@ -49,12 +55,12 @@ def doorway(inner: ASGIApp, house: House) -> ASGIApp:
             await send(message)
 
         try:
-            await inner(scope, receive, sends)
+            await inner(scope, whole_in_time(receive), sends)
         finally:
             log.info(
                 "request",
                 trace_id=trace_id,
-                method=scope.get("method"),
+                method=scope["method"] if scope["method"] in _METHODS else "other",
                 route=scope.get("path_template", "unknown"),
                 status=status,
                 took_ms=round((time.monotonic() - began) * 1000, 1),

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
+from billing.identity import GRACE, GRACE_MAX
 from billing.packs import METHODS
 from billing.status import REFERENCES
 from ledger.money import AMOUNT_MAX
@@ -20,6 +21,7 @@ KEY_LENGTH_MAX: Final = 255
 REFERENCE_LENGTH_MAX: Final = 255
 PAGE_ITEMS_MAX: Final = 100
 PAGE_ITEMS: Final = 20
+GRACE_SECONDS_MAX: Final = int(GRACE_MAX.total_seconds())
 _CONTACT: Final = re.compile(r"[^\s@<>()\[\],;:\\\"]+@[^\s@.<>()\[\],;:\\\"]+(\.[^\s@.<>()\[\],;:\\\"]+)+")
 _SOURCE: Final = re.compile(r"[a-z0-9._-]{1,64}")
 _UNSTORABLE: Final = frozenset({"Cc", "Cs"})
@@ -82,6 +84,12 @@ def _flag(value: Any) -> bool:
     return value
 
 
+def _grace(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= GRACE_SECONDS_MAX:
+        raise ValueError(f"must be a whole number from 0 to {GRACE_SECONDS_MAX}")
+    return value
+
+
 def _page(value: Any) -> int:
     if not (isinstance(value, str) and re.fullmatch(r"[0-9]{1,3}", value) and 1 <= int(value) <= PAGE_ITEMS_MAX):
         raise ValueError(f"must be a whole number from 1 to {PAGE_ITEMS_MAX}")
@@ -96,6 +104,7 @@ Text = Annotated[str, Field(min_length=1, max_length=255), BeforeValidator(_text
 MethodId = Annotated[str, Field(json_schema_extra={"enum": list(METHODS)}), BeforeValidator(_method)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 PageItems = Annotated[int, Field(ge=1, le=PAGE_ITEMS_MAX), BeforeValidator(_page)]
+GraceSeconds = Annotated[int, Field(ge=0, le=GRACE_SECONDS_MAX), BeforeValidator(_grace)]
 Source = Annotated[str | None, BeforeValidator(_source)]
 AgentContact = Annotated[
     str | None, BeforeValidator(_contact("agent_contact must be an email-shaped durable contact inbox"))
@@ -128,6 +137,12 @@ class SignupAsked(Asking):
     def contact(self) -> str | None:
         """The contact under whichever name it came."""
         return self.agent_contact or self.human_email
+
+
+class RotateAsked(Asking):
+    """`POST /v1/tokens/rotate`, whose body may be left out. `grace_seconds`: how long the old token still works."""
+
+    grace_seconds: GraceSeconds = int(GRACE.total_seconds())
 
 
 class InviteAsked(Asking):

@@ -78,7 +78,8 @@ def _operation(route: HTTPRoute, handler: HTTPRouteHandler, schemas: dict[str, A
     if body is not None:
         schemas[body.__name__] = body.model_json_schema()
         content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{body.__name__}"}}}
-        operation["requestBody"] = {"required": True, "content": content}
+        required = any(field.is_required() for field in body.model_fields.values())
+        operation["requestBody"] = {"required": required, "content": content}
     return operation
 
 

@@ -11,6 +11,7 @@ from billing.packs import METHODS
 from billing.refusals import Refusal, Refused
 
 RETRY_AFTER_S: Final[Mapping[Refusal, int]] = {
+    Refusal.BODY_TOO_SLOW: 5,
     Refusal.RATE_LIMITED: 60,
     Refusal.PAYMENT_METHOD_UNAVAILABLE: 15,
     Refusal.PAYMENT_OUTCOME_UNKNOWN: 10,
@@ -40,24 +41,24 @@ def recovery(
 
 def other_methods(asked: Asked, available: Sequence[str]) -> list[str]:
     """The methods that could serve instead of the one that was asked for."""
-    mine = asked.method_id or (asked.terms.payment_method if asked.terms else None)
+    mine = asked.method_id or (asked.wanted.payment_method if asked.wanted else None)
     return [method_id for method_id in available if mine is not None and method_id != mine]
 
 
 def _suggested(
     refused: Refused, asked: Asked, commands: Commands, *, available: Sequence[str], fresh_key: str
 ) -> list[str]:
-    terms, quote_id, method_id = asked.terms, asked.quote_id, asked.method_id
+    wanted, quote_id, method_id = asked.wanted, asked.quote_id, asked.method_id
     others = other_methods(asked, available)
     match refused.refusal:
         case Refusal.AUTH_REQUIRED:
             return [commands.signup(), commands.whoami()]
-        case Refusal.CREDIT_QUOTE_CONFLICT if terms:
-            return [commands.quote(terms, key=fresh_key)]
-        case Refusal.CREDIT_QUOTE_EXPIRED if terms:
-            return [commands.quote(terms)]
-        case Refusal.PAYMENT_METHOD_UNAVAILABLE | Refusal.PAYMENT_PROVIDER_REFUSED if terms and others:
-            return [*(commands.quote(terms, method_id=other) for other in others), commands.methods()]
+        case Refusal.CREDIT_QUOTE_CONFLICT if wanted:
+            return [commands.quote(wanted, key=fresh_key)]
+        case Refusal.CREDIT_QUOTE_EXPIRED if wanted:
+            return [commands.quote(wanted)]
+        case Refusal.PAYMENT_METHOD_UNAVAILABLE | Refusal.PAYMENT_PROVIDER_REFUSED if wanted and others:
+            return [*(commands.quote(wanted, method_id=other) for other in others), commands.methods()]
         case Refusal.PAYMENT_METHOD_UNAVAILABLE | Refusal.PAYMENT_PROVIDER_REFUSED:
             return [commands.methods()]
         case Refusal.CREDIT_PURCHASE_CONFLICT if quote_id and method_id:

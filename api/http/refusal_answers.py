@@ -12,7 +12,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 from litestar import Response
-from litestar.exceptions import HTTPException, InternalServerException
+from litestar.exceptions import HTTPException
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -86,8 +86,6 @@ def _error_view(request: AnyRequest, refused: Refused) -> dict[str, Any]:
 def _as_refused(error: Exception) -> tuple[Refused, dict[str, str]]:
     if isinstance(error, Refused):
         return error, {}
-    if isinstance(error, InternalServerException) and "disconnected" in error.detail:
-        return Refused(Refusal.INVALID_ARGUMENTS, "the body ended before its announced length"), {}
     if isinstance(error, HTTPException) and error.status_code < 500:
         refusal = _BY_STATUS.get(error.status_code, Refusal.INVALID_ARGUMENTS)
         return Refused(refusal), _allow(error)

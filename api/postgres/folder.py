@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import socket
+import struct
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ LOG_BYTES_MAX = 10 * 1024 * 1024  # two files of at most about this size are kep
 _LOG_TAIL_BYTES = 2_000
 _SMALL_FILE_BYTES_MAX = 4_096
 _PASSWORD_BYTES = 32
+_FLOCK = "@hhqqi4x"  # `struct flock` of 64-bit Linux: type, whence, start, length, process
 # Below Linux's range for outgoing connections (32768–60999), one of which could hold the port at the next start.
 _PORTS = range(20_000, 32_000)
 _PORT_TRIES_MAX = 100
@@ -40,11 +42,7 @@ class Folder:
 
     def read(self, name: str) -> str | None:
         """The text of one of our small files; None when there is none."""
-        with suppress(FileNotFoundError):
-            file = os.open(self.path / name, os.O_RDONLY | os.O_NOFOLLOW)
-            with os.fdopen(file, "rb") as opened:
-                return opened.read(_SMALL_FILE_BYTES_MAX).decode()
-        return None
+        return _read(self.path / name)
 
     def write(self, name: str, text: str) -> None:
         """Replace one of our small files, all or nothing, mode 0600."""
@@ -71,13 +69,7 @@ class Folder:
 
     def remembered(self) -> dict[str, Any]:
         """What an earlier start noted down: `port`, and `outside` where the cluster had to live elsewhere."""
-        try:
-            noted = json.loads(self.read("state.json") or "{}")
-        except ValueError:
-            raise PostgresUnavailable(
-                f"{self.path / 'state.json'} is damaged; delete it (a new port is chosen)"
-            ) from None
-        return noted if isinstance(noted, dict) else {}
+        return noted(self.path)
 
     def remember(self, **facts: object) -> None:
         """Note down facts for the next start, beside those already known."""
@@ -122,6 +114,32 @@ class Folder:
             return log.read(_LOG_TAIL_BYTES).decode(errors="replace").strip()
 
 
+def noted(path: Path) -> dict[str, Any]:
+    """What was noted down in the directory `path`; see `Folder.remembered`. Needs no lock."""
+    try:
+        facts = json.loads(_read(path / "state.json") or "{}")
+    except ValueError:
+        raise PostgresUnavailable(f"{path / 'state.json'} is damaged; delete it (a new port is chosen)") from None
+    return facts if isinstance(facts, dict) else {}
+
+
+def holder(path: Path) -> int | None:
+    """The process that holds the lock of the directory `path`, by the kernel's word; None when nobody does.
+
+    Never for a directory that this process holds: closing the file here would give the lock up (fcntl(2)).
+    """
+    try:
+        file = os.open(path / LOCK_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        wanted = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, wanted))
+    finally:
+        os.close(file)
+    return None if kind == fcntl.F_UNLCK else pid
+
+
 def claim(directory: Path) -> Folder:
     """Lock `directory` for this process, made where missing; refused where it is in use or not ours."""
     path = directory.resolve()
@@ -148,6 +166,14 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def _read(path: Path) -> str | None:
+    with suppress(FileNotFoundError):
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        with os.fdopen(file, "rb") as opened:
+            return opened.read(_SMALL_FILE_BYTES_MAX).decode()
+    return None
 
 
 def _lock(path: Path) -> int:

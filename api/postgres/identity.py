@@ -5,13 +5,16 @@ uid must pass through every folder above the cluster and above the binaries, and
 this order, and each only when the one before does not do:
 
 1. nothing special;
-2. the capability to read and traverse (`CAP_DAC_READ_SEARCH`), and no other;
+2. the capability to read and traverse (`CAP_DAC_READ_SEARCH`), and no other, where nobody but root can put other files
+   into the directory's place: who knows the superuser's password can then read every file of the machine
+   (`pg_read_file`), and the password belongs to the directory's owner;
 3. a directory of ours outside, with a copy of the binaries where needed (containers often lack the capability).
 """
 
 import hashlib
 import os
 import pwd
+import stat
 import subprocess
 import sys
 import tempfile
@@ -76,13 +79,18 @@ def settle(folder: Folder, install: Path) -> Place:
     outside = folder.remembered().get("outside")
     if isinstance(outside, str):
         return _outside(Path(outside), install, uid, gid)
-    obstacle = ""
-    for capability in (0, launch.CAP_DAC_READ_SEARCH):
+    obstacle, shared = "", _shared(folder.path)
+    for capability in (0, launch.CAP_DAC_READ_SEARCH) if shared is None else (0,):
         identity = Identity(uid, gid, capability)
         obstacle = _obstacle(identity, install, folder.path)
         if not obstacle:
             return Place(identity=identity, install=install, home=folder.path)
     if (folder.path / "cluster").exists():
+        if shared is not None:
+            raise PostgresUnavailable(
+                f"the cluster in {folder.path} cannot be reached ({obstacle}), and {shared} is not root's alone, so "
+                "the server is not given the right to read every file; run this program as the directory's owner"
+            )
         raise PostgresUnavailable(
             f"the cluster in {folder.path} cannot be reached ({obstacle}); "
             "give this process CAP_DAC_READ_SEARCH as it had before, or move the directory where others may pass"
@@ -97,6 +105,16 @@ def _unprivileged(path: Path) -> tuple[int, int]:
     except KeyError:  # initdb insists on a name, so an owner without one will not do
         account = pwd.getpwnam("nobody")
     return account.pw_uid, account.pw_gid
+
+
+def _shared(path: Path) -> Path | None:
+    """The first folder, from `path` up, whose entries others than root may replace; none where root alone may."""
+    for place in (path, *path.parents):
+        status = place.stat()
+        others_write = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
+        if status.st_uid != 0 or others_write:
+            return place
+    return None
 
 
 def _obstacle(identity: Identity, install: Path, cwd: Path) -> str:

@@ -99,6 +99,28 @@ def is_postmaster_of(pid: int, data_dir: Path) -> bool:
         return False
 
 
+def listening(data_dir: Path) -> tuple[int, int] | None:
+    """Process id and port of the live postmaster of this cluster, once it listens; None before and after.
+
+    Nothing is sent to anybody. The postmaster notes `ready` down only when the port is its own (utils/pidfile.h: the
+    pid is line 1, the port line 4, the status line 8).
+    """
+    with suppress(OSError, ValueError, IndexError):
+        lines = (data_dir / "postmaster.pid").read_text().splitlines()
+        pid, port, status = int(lines[0]), int(lines[3]), lines[7].strip()
+        if status == "ready" and is_postmaster_of(pid, data_dir):
+            return pid, port
+    return None
+
+
+def parent_of(pid: int) -> int | None:
+    """The process that started this one; None when there is no such process (proc(5))."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+    except OSError:
+        return None
+
+
 def _end(pid: int, data_dir: Path) -> None:
     for ending, timeout_s in _ENDINGS:
         with suppress(ProcessLookupError):

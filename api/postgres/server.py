@@ -27,7 +27,7 @@ import structlog
 
 from . import binaries, cluster, folder, identity
 from .connection import ask
-from .process import Postmaster, stop_leftover
+from .process import Postmaster, listening, parent_of, stop_leftover
 from .unavailable import PostgresUnavailable
 
 START_TIMEOUT_S = 120.0  # recovery after a crash reads at most max_wal_size of log
@@ -123,6 +123,23 @@ def stop(server: Server) -> None:
                 supervised.postmaster.stop()
         finally:
             supervised.folder.release()
+
+
+def running_port(directory: Path) -> int | None:
+    """The port of the server of `directory` while a process, this or another, runs it; nothing is sent to anybody.
+
+    A remembered port proves nothing: once the service has ended, anybody may listen there and ask for our password.
+    What counts is a live process that holds the directory's lock and whose child is the postmaster of our cluster.
+    Raises `PostgresUnavailable` and `OSError` when the directory cannot be read.
+    """
+    path = directory.resolve()
+    here = any(one.folder.path == path and one.pid == os.getpid() for one in _supervised.values())
+    holder = os.getpid() if here else folder.holder(path)
+    outside = folder.noted(path).get("outside")
+    found = listening((Path(outside) if isinstance(outside, str) else path) / "cluster")
+    if holder is None or found is None or parent_of(found[0]) != holder:
+        return None
+    return found[1]
 
 
 @contextmanager
@@ -276,7 +293,8 @@ def _await_answer(supervised: _Supervised, server: Server, postmaster: Postmaste
             raise PostgresUnavailable(
                 f"PostgreSQL did not start in {server.data_dir}; mend what its log says and start again:\n{tail}"
             )
-        if _answers_as_ours(server):
+        # Before our password is sent: the port may have been taken by somebody who asks for it.
+        if listening(server.data_dir) == (postmaster.pid, server.port) and _answers_as_ours(server):
             return
     tail = supervised.folder.log_tail(since)
     raise PostgresUnavailable(

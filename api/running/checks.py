@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 import migrations
+from api.running.embedding import lacks_stripe
 from api.settings import Settings
 from api.wiring import House, build
 from ledger.tables import SCHEMA as BOOKS
@@ -93,6 +94,12 @@ def of_settings(settings: Settings) -> Iterator[Finding]:
 
 def _key_shape(settings: Settings) -> Finding:
     key = settings.stripe_secret_key
+    if lacks_stripe(settings):
+        return Finding(
+            "Stripe key",
+            "none, but PURSER_DATABASE_URL is set",
+            "set PURSER_STRIPE_SECRET_KEY, or PURSER_SANDBOX=true where a pretend Stripe is meant",
+        )
     if key is None:
         return Finding("Stripe key", "none: `purser serve` runs the sandbox")
     if _KEY_SHAPE.fullmatch(key.get_secret_value()) is None:

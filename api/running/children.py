@@ -11,7 +11,8 @@ import os
 import signal
 import socket
 import sys
-from typing import Final
+from pathlib import Path
+from typing import BinaryIO, Final
 
 _PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
 
@@ -25,6 +26,27 @@ def environment(**given: str) -> dict[str, str]:
 def module(name: str, *arguments: str) -> list[str]:
     """The command line that runs one of our modules. `-P`: a folder of the same name where we stand does not count."""
     return [sys.executable, "-P", "-m", name, *arguments]
+
+
+def new_log(path: Path) -> BinaryIO:
+    """An empty log that only the folder's owner may read, in place of whatever was there: it writes through no link."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    owner = path.parent.stat()
+    if os.geteuid() == 0:  # root must not lock the folder's owner out
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+    return os.fdopen(descriptor, "wb")
+
+
+def given_secretly(secret: str) -> int:
+    """A descriptor from which a child reads this secret once; it stands on no command line and in no file.
+
+    At most what fits into a pipe at once (4096 bytes, POSIX's PIPE_BUF on Linux). The caller closes it.
+    """
+    to_read, to_write = os.pipe()
+    with os.fdopen(to_write, "wb") as pipe:
+        pipe.write(secret.encode())
+    return to_read
 
 
 def die_with_parent(parent_pid: int) -> None:

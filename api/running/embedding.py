@@ -11,7 +11,6 @@ finds what that service runs, or runs the database itself for as long as it need
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -24,7 +23,8 @@ from pydantic import SecretStr
 from api.postgres import databases, server
 from api.postgres.connection import ask
 from api.postgres.server import Server, Watch
-from api.reasons import CannotGoOn
+from api.postgres.unavailable import PostgresUnavailable
+from api.reasons import UNUSABLE_SETTINGS, CannotGoOn
 from api.running import local_sandbox, migrating, remembered
 from api.running.children import is_free
 from api.running.remembered import Remembered
@@ -44,6 +44,7 @@ _ROLES: Final = {
 @contextmanager
 def completed(settings: Settings) -> Iterator[Settings]:
     """Settings with a database and a Stripe, embedded where none is named. Raises `CannotGoOn`, PostgresUnavailable."""
+    _refuse_doubt(settings)
     with ExitStack() as running:
         if settings.database_url is None:
             settings = running.enter_context(database(settings))
@@ -52,11 +53,31 @@ def completed(settings: Settings) -> Iterator[Settings]:
         yield settings
 
 
+def lacks_stripe(settings: Settings) -> bool:
+    """Whether a real database would be given a pretend Stripe that nobody asked for."""
+    return settings.database_url is not None and settings.stripe_secret_key is None and not settings.sandbox
+
+
+def _refuse_doubt(settings: Settings) -> None:
+    if lacks_stripe(settings):
+        raise CannotGoOn(
+            "PURSER_DATABASE_URL is set and PURSER_STRIPE_SECRET_KEY is not, so credits could be had for no money; "
+            "set the key, or PURSER_SANDBOX=true where a pretend Stripe is meant.",
+            exit_code=UNUSABLE_SETTINGS,
+        )
+    if settings.sandbox and settings.stripe_secret_key is not None:
+        raise CannotGoOn(
+            "PURSER_SANDBOX is true and PURSER_STRIPE_SECRET_KEY is set; unset one of them.",
+            exit_code=UNUSABLE_SETTINGS,
+        )
+
+
 @contextmanager
 def database(settings: Settings) -> Iterator[Settings]:
     """Settings with the embedded database, which runs, migrated, for the length of the block."""
-    known = remembered.recall(settings.data_dir)
+    remembered.recall(settings.data_dir)  # makes the folder as it has to be
     with server.running(settings.data_dir / "postgres") as started:
+        known = remembered.renew_passwords(settings.data_dir)
         _prepare(started, known)
         found = _with_database(settings, started.port, known)
         asyncio.run(migrating.migrate(migrate_url=_secret(found.migrate_url), run_url=_secret(found.database_url)))
@@ -93,9 +114,9 @@ def attached(settings: Settings) -> Iterator[Settings]:
 
 def running_port(data_dir: Path, known: Remembered) -> int | None:
     """The port of the embedded database while a service runs it."""
-    with suppress(OSError, ValueError, KeyError):
-        port = int(json.loads((data_dir / "postgres" / "state.json").read_text(encoding="utf-8"))["port"])
-        with suppress(asyncpg.PostgresError):
+    with suppress(OSError, PostgresUnavailable, asyncpg.PostgresError):
+        port = server.running_port(data_dir / "postgres")
+        if port is not None:
             ask(_url(SERVICE, known.service_password, port), "SELECT 1")
             return port
     return None
@@ -135,6 +156,7 @@ def _with_database(settings: Settings, port: int, known: Remembered) -> Settings
         update={
             "database_url": SecretStr(_url(SERVICE, known.service_password, port)),
             "migrate_url": SecretStr(_url(MIGRATOR, known.migrator_password, port)),
+            "sandbox": settings.stripe_secret_key is None,
         }
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Final
 
 from api.reasons import CannotGoOn
 from api.running import remembered
-from api.running.children import environment, free_port, is_free, module
+from api.running.children import environment, free_port, given_secretly, is_free, module, new_log
 from api.running.remembered import Remembered
 
 HOST: Final = "127.0.0.1"
@@ -29,16 +30,7 @@ def running(data_dir: Path, *, port: int, webhook_url: str) -> Iterator[str]:
     known = remembered.recall(data_dir)
     chosen = _choose(port, known)
     remembered.keep(data_dir, replace(known, sandbox_port=chosen))
-    with (data_dir / "sandbox.log").open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603 - our own module
-            _command(data_dir, chosen, webhook_url, known),
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            umask=0o077,
-            start_new_session=True,  # Ctrl-C is for the service, which then stops it in order
-        )
+    process = _started(data_dir, chosen, webhook_url, known)
     try:
         _await_answer(process, chosen, data_dir)
         yield address(chosen)
@@ -66,11 +58,29 @@ def _choose(port: int, known: Remembered) -> int:
     return wanted
 
 
-def _command(data_dir: Path, port: int, webhook_url: str, known: Remembered) -> list[str]:
+def _started(data_dir: Path, port: int, webhook_url: str, known: Remembered) -> subprocess.Popen[bytes]:
+    secret = given_secretly(known.webhook_secret)
+    try:
+        with new_log(data_dir / "sandbox.log") as log:
+            return subprocess.Popen(  # noqa: S603 - our own module
+                _command(data_dir, port, webhook_url, secret),
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                umask=0o077,
+                pass_fds=[secret],
+                start_new_session=True,  # Ctrl-C is for the service, which then stops it in order
+            )
+    finally:
+        os.close(secret)
+
+
+def _command(data_dir: Path, port: int, webhook_url: str, secret: int) -> list[str]:
     return module(
         "sandbox",
         *("--host", HOST, "--port", str(port), "--state", str(data_dir / "sandbox.sqlite3")),
-        *("--webhook-url", webhook_url, "--webhook-secret", known.webhook_secret, "--die-with-parent"),
+        *("--webhook-url", webhook_url, "--webhook-secret-file", f"/dev/fd/{secret}", "--die-with-parent"),
     )
 
 

@@ -36,13 +36,14 @@ class Migrated:
 
 async def migrate(*, migrate_url: str, run_url: str) -> Migrated:
     """Migrate to the newest revision; repeating it changes nothing. Raises `CannotGoOn`."""
-    login = make_url(run_url).username or ""
+    login = make_url(async_url(run_url)).username or ""
+    url = async_url(migrate_url, "PURSER_MIGRATE_URL")
     try:
-        async with _connected(migrate_url) as connection:
+        async with _connected(url) as connection:
             await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
             before = await _revision(connection)
             # In a thread: Alembic is not asynchronous, and its environment runs a loop of its own.
-            await asyncio.to_thread(migrations.upgrade, async_url(migrate_url))
+            await asyncio.to_thread(migrations.upgrade, url)
             return Migrated(before, migrations.newest(), await _join(connection, login))
     except (SQLAlchemyError, OSError) as error:
         raise unreachable("PURSER_MIGRATE_URL", error) from error
@@ -50,7 +51,7 @@ async def migrate(*, migrate_url: str, run_url: str) -> Migrated:
 
 async def revision(url: str) -> str | None:
     """The revision of a database; none before the first migration. Errors are SQLAlchemy's and OSError."""
-    async with _connected(url) as connection:
+    async with _connected(async_url(url)) as connection:
         return await _revision(connection)
 
 
@@ -72,7 +73,7 @@ async def require_newest(url: str) -> None:
 async def _connected(url: str) -> AsyncIterator[AsyncConnection]:
     waits = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": STATEMENT_TIMEOUT_S}
     engine = create_async_engine(
-        async_url(url), poolclass=NullPool, connect_args=waits, hide_parameters=True, isolation_level="AUTOCOMMIT"
+        url, poolclass=NullPool, connect_args=waits, hide_parameters=True, isolation_level="AUTOCOMMIT"
     )
     try:
         async with engine.connect() as connection:

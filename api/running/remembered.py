@@ -1,6 +1,6 @@
 """What an embedded service remembers between two runs: passwords, the sandbox's secrets, the sandbox's port.
 
-One file below the data directory that only its owner can read. Losing it is harmless: the passwords are set again at
+One file below the data directory that only its owner can read. Losing it is harmless: the passwords are made anew at
 each start, and the sandbox then signs with a new secret.
 """
 
@@ -11,7 +11,7 @@ import os
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,6 +49,13 @@ def recall(data_dir: Path) -> Remembered:
     if asdict(remembered) != noted:
         keep(data_dir, remembered)
     return remembered
+
+
+def renew_passwords(data_dir: Path) -> Remembered:
+    """What is remembered, with new passwords of the database, kept. For whoever has just started that database."""
+    renewed = replace(recall(data_dir), migrator_password=_secret()(), service_password=_secret()())
+    keep(data_dir, renewed)
+    return renewed
 
 
 def keep(data_dir: Path, remembered: Remembered) -> None:

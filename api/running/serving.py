@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import threading
@@ -26,7 +27,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.server.mp import MPServer
 from litestar import Litestar
 from pydantic import SecretStr
@@ -41,6 +43,12 @@ REQUESTS_END_WITHIN_S: Final = 20
 PORT_WAIT_S: Final = 2.0
 """How long the server processes of a service that was just killed may take to leave the port."""
 READY_WITHIN_S: Final = 60.0
+HEADERS_WITHIN_MS: Final = 10_000
+"""How long a connection may take to say its request's head; also how long it may be idle between two requests."""
+CONNECTIONS_MAX: Final = 4096
+"""Connections that one server process takes at once, where the limit of open files allows it; more wait in line."""
+FILES_BESIDES: Final = 256
+"""Open files that a server process needs beside its connections: database, Stripe, modules."""
 _POLL_S: Final = 0.02
 
 Say = Callable[[Settings], None]
@@ -72,16 +80,39 @@ def create_app() -> Litestar:
     return application()
 
 
+def _load() -> Litestar:
+    """What Granian calls in a server process.
+
+    Not Granian's own loading of a target by its name: that puts the working directory before all other places of
+    modules, so that a file in the operator's folder would run with all secrets.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft < (needed := _connections() + FILES_BESIDES):  # RLIM_INFINITY is negative
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed if hard < 0 else min(needed, hard), hard))
+    return create_app()
+
+
+def _connections() -> int:
+    """How many connections a server process takes at once: each is an open file, and those have a limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return CONNECTIONS_MAX if hard < 0 else max(1, min(CONNECTIONS_MAX, hard - FILES_BESIDES))
+
+
 def _run(settings: Settings) -> None:
-    # Forking would copy a process that has threads; a fresh one also inherits nothing of the supervisor's secrets.
+    # Forking would copy a process that has threads; a fresh one also inherits nothing of the supervisor's secrets, and
+    # with this variable takes no module from the working directory before it is told where ours are.
+    os.environ["PYTHONSAFEPATH"] = "1"
     multiprocessing.set_start_method("spawn", force=True)
     server = MPServer(
         "api.running.serving:create_app",
-        factory=True,
         interface=Interfaces.ASGI,
         address=settings.host,
         port=settings.port,
         workers=settings.processes,
+        # Not `auto`: that would speak HTTP/2 in clear, and wait for ever for a connection that says nothing.
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=HEADERS_WITHIN_MS),
+        backpressure=_connections(),
         websockets=False,
         log_enabled=False,
         respawn_failed_workers=True,
@@ -89,7 +120,7 @@ def _run(settings: Settings) -> None:
     )
     # Granian reloads on SIGHUP; a terminal that closes means the end.
     server.on_startup(lambda: signal.signal(signal.SIGHUP, server.signal_handler_interrupt))
-    server.serve()
+    server.serve(target_loader=_load, wrap_loader=False)
 
 
 def _end_on_signals() -> None:

@@ -1,10 +1,11 @@
 -- The books: clock, hash, locks on the door, and the one function that writes them.
 --
 -- Theory of operation (docs/postings.md has the accounts, shared words in docs/glossary.md)
---   1. lock the books, in the order of their ids, in one statement (a sorted list alone does not order the locks);
---   2. look operations up by key in a new statement, so that a concurrent duplicate is visible after the lock;
---   3. evaluate the items in order; an expected "no" is a result and changes nothing;
---   4. write. Only a broken invariant raises.
+--   1. refuse arrays that do not fit together;
+--   2. lock the books, in the order of their ids, in one statement (a sorted list alone does not order the locks);
+--   3. look operations up by key in a new statement, so that a concurrent duplicate is visible after the lock;
+--   4. evaluate the items in order; an expected "no" is a result and changes nothing;
+--   5. write. Only a broken invariant raises.
 -- seq, posted_at and the chain are taken under the book's lock, so they are gapless and in commit order. now() is
 -- the start of the transaction and is never used.
 
@@ -65,6 +66,42 @@ CREATE FUNCTION ledger.field(value date) RETURNS bytea
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT ledger.field((value - DATE '1970-01-01')::bigint) $$;
 
+-- What post_v1 may take for granted of its arrays. They come from outside, so it does not rest on a caller's care.
+CREATE FUNCTION ledger.require_sound_batch(
+  p_operations integer,
+  p_transfer_items integer[], p_debits text[], p_credits text[], p_amounts bigint[], p_into_lot boolean[],
+  p_lot_items integer[], p_lot_credits bigint[], p_lengths_agree boolean
+) RETURNS void
+LANGUAGE plpgsql STABLE
+AS $$ BEGIN
+  IF p_lengths_agree IS NOT TRUE THEN
+    RAISE EXCEPTION 'arrays are of different lengths' USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  -- Read by subscript from 1, as post_v1 reads them: what it would not find there is NULL here, and not TRUE.
+  IF EXISTS (SELECT FROM generate_series(1, cardinality(p_transfer_items)) AS n
+             WHERE (p_transfer_items[n] BETWEEN coalesce(p_transfer_items[n - 1], 1) AND p_operations) IS NOT TRUE) THEN
+    RAISE EXCEPTION 'transfers are not in the order of their operations' USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  IF EXISTS (SELECT FROM generate_series(1, cardinality(p_lot_items)) AS n
+             WHERE (p_lot_items[n] BETWEEN coalesce(p_lot_items[n - 1] + 1, 1) AND p_operations) IS NOT TRUE) THEN
+    RAISE EXCEPTION 'lots are not one an operation, in the order of their operations'
+      USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  IF EXISTS (SELECT FROM unnest(p_debits, p_credits, p_into_lot) AS t (debit, credit, into_lot)
+             WHERE t.into_lot IS NOT FALSE AND (t.debit = 'wallet' AND t.credit = 'issued') IS NOT TRUE) THEN
+    RAISE EXCEPTION 'the credits of a lot move from issued into wallet' USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  IF EXISTS (SELECT FROM (SELECT t.item, t.amount AS moved, 0 AS opened
+                          FROM unnest(p_transfer_items, p_amounts, p_into_lot) AS t (item, amount, into_lot)
+                          WHERE t.into_lot
+                          UNION ALL
+                          SELECT l.item, 0, l.credits FROM unnest(p_lot_items, p_lot_credits) AS l (item, credits)) AS s
+             GROUP BY s.item HAVING sum(s.moved) IS DISTINCT FROM sum(s.opened)) THEN
+    RAISE EXCEPTION 'what moves into a lot is not what the lot is opened with'
+      USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+END $$;
+
 CREATE FUNCTION ledger.post_v1(
   p_lane smallint,
   p_organizations uuid[], p_ids uuid[], p_kinds text[], p_scopes text[], p_keys text[], p_fingerprints bytea[],
@@ -108,6 +145,17 @@ DECLARE
   v_lots bytea;
   v_hash bytea;
 BEGIN
+  PERFORM ledger.require_sound_batch(
+    cardinality(p_ids), p_transfer_items, p_debits, p_credits, p_amounts, p_into_lot, p_lot_items, p_lot_credits,
+    cardinality(p_ids) = ALL (ARRAY[cardinality(p_organizations), cardinality(p_kinds), cardinality(p_scopes),
+      cardinality(p_keys), cardinality(p_fingerprints), cardinality(p_event_ats), cardinality(p_causes),
+      cardinality(p_terms)])
+    AND cardinality(p_transfer_items) = ALL (ARRAY[cardinality(p_debits), cardinality(p_credits),
+      cardinality(p_currencies), cardinality(p_amounts), cardinality(p_into_lot)])
+    AND cardinality(p_lot_items) = ALL (ARRAY[cardinality(p_lot_causes), cardinality(p_lot_credits),
+      cardinality(p_lot_basis_amounts), cardinality(p_lot_basis_currencies), cardinality(p_lot_expires_ats),
+      cardinality(p_lot_priorities)]));
+
   INSERT INTO ledger.books (lane, organization_id)
   SELECT p_lane, opening.organization_id
   FROM (SELECT DISTINCT p_organizations[n] AS organization_id

@@ -268,7 +268,7 @@ CREATE TABLE billing.payment_attempts (
   CONSTRAINT state_is_known CHECK (state IN ('created', 'action_required', 'processing', 'succeeded', 'expired', 'failed', 'canceled'))
 );
 CREATE INDEX attempts_by_object ON billing.payment_attempts (object_id);
-CREATE INDEX attempts_overdue ON billing.payment_attempts (payable_until) WHERE state IN ('action_required');
+CREATE INDEX attempts_open ON billing.payment_attempts (updated_at) WHERE state IN ('created', 'action_required', 'processing');
 CREATE UNIQUE INDEX one_open_attempt_per_quote ON billing.payment_attempts (organization_id, quote_id) WHERE state IN ('created', 'action_required', 'processing');
 
 CREATE TABLE billing.external_payments (
@@ -288,6 +288,7 @@ CREATE TABLE billing.provider_requests (
   number INTEGER NOT NULL,
   provider_key TEXT NOT NULL,
   parameters TEXT NOT NULL,
+  api_version TEXT NOT NULL,
   state TEXT NOT NULL,
   error TEXT,
   external_id TEXT,

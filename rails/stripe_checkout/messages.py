@@ -43,7 +43,7 @@ _PAYMENT_OVER: Final = frozenset({"requires_payment_method", "canceled"})
 """Where a payment intent stands when a delayed payment of a completed session did not arrive."""
 
 
-def request(order: Order) -> ProviderRequest:
+def request(order: Order, *, api_version: str) -> ProviderRequest:
     """The session to create for `order`. `payable_until` must lie 30 minutes to 24 hours ahead, as Stripe wants it."""
     provider_key = f"cs:{order.attempt_id}:{order.number}"
     metadata = stripe_objects.metadata(order, method_id=METHOD_ID, provider_key=provider_key)
@@ -67,7 +67,7 @@ def request(order: Order) -> ProviderRequest:
         # The Dashboard's setting would decide otherwise, and the payer would see another currency.
         "adaptive_pricing": {"enabled": False},
     }
-    return ProviderRequest(provider_key=provider_key, parameters=stripe_objects.encoded(parameters))
+    return ProviderRequest(provider_key, stripe_objects.encoded(parameters), api_version)
 
 
 def action(session: Mapping[str, Any]) -> CheckoutAction | None:

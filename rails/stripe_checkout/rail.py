@@ -8,7 +8,7 @@ from typing import Any
 
 from rails.rail import CheckoutAction, Fact, Order, ProviderRefused, ProviderRequest, Reference
 from rails.stripe_checkout import messages
-from rails.stripe_door import StripeDoor
+from rails.stripe_door import API_VERSION, StripeDoor
 
 
 class StripeCheckout:
@@ -24,11 +24,12 @@ class StripeCheckout:
 
     def prepare(self, order: Order, /) -> ProviderRequest:
         """The session to create, under `cs:{attempt}:{number}`. Pure."""
-        return messages.request(order)
+        return messages.request(order, api_version=API_VERSION)
 
     async def start(self, request: ProviderRequest, /) -> CheckoutAction:
         """Create the session, or get the one that this request made before."""
-        session = await self._door.create_checkout_session(json.loads(request.parameters), request.provider_key)
+        parameters = json.loads(request.parameters)
+        session = await self._door.create_checkout_session(parameters, request.provider_key, request.api_version)
         action = messages.action(session)
         if action is None:
             raise ProviderRefused(code="no_checkout_page", message="Stripe made a session without a page to pay on")
@@ -46,6 +47,10 @@ class StripeCheckout:
             sessions = await self._door.checkout_sessions_of_payment_intent(reference.external_id)
             return tuple(fact for session in sessions for fact in messages.facts(session))
         raise ValueError(f"{messages.METHOD_ID} has no objects of kind {reference.kind!r}")
+
+    async def look(self, object_id: str, /) -> Sequence[Fact]:
+        """What is true now of the object that an attempt waits for."""
+        return await self.read(Reference(messages.SESSION, object_id))
 
     async def close(self, object_id: str, /) -> Sequence[Fact]:
         """Expire the session; a session that is not open any more is read instead. Safe to repeat.

@@ -41,7 +41,7 @@ _EVENTS: Final = frozenset(
 )
 
 
-def request(order: Order, *, network: Network) -> ProviderRequest:
+def request(order: Order, *, network: Network, api_version: str) -> ProviderRequest:
     """The payment intent to create for `order`: confirmed at once, so that the answer has the deposit address."""
     provider_key = f"pi:{order.attempt_id}:{order.number}"
     metadata = stripe_objects.metadata(order, method_id=METHOD_ID, provider_key=provider_key)
@@ -56,7 +56,7 @@ def request(order: Order, *, network: Network) -> ProviderRequest:
         "payment_method_options": {"crypto": deposit},
         "metadata": {**metadata, PAYABLE_UNTIL: order.payable_until.astimezone(UTC).isoformat()},
     }
-    return ProviderRequest(provider_key=provider_key, parameters=stripe_objects.encoded(parameters))
+    return ProviderRequest(provider_key, stripe_objects.encoded(parameters), api_version)
 
 
 def payable_until(parameters: Mapping[str, Any]) -> datetime:

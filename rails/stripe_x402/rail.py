@@ -32,7 +32,7 @@ class StripeX402:
 
     def prepare(self, order: Order, /) -> ProviderRequest:
         """The payment intent to create, under `pi:{attempt}:{number}`. Pure."""
-        return messages.request(order, network=self._network)
+        return messages.request(order, network=self._network, api_version=self._api_version)
 
     async def start(self, request: ProviderRequest, /) -> DepositAction:
         """Create the intent, or get the one that this request made before.
@@ -41,7 +41,7 @@ class StripeX402:
         checksum, or another token than the network's.
         """
         parameters = json.loads(request.parameters)
-        intent = await self._door.create_payment_intent(parameters, request.provider_key, self._api_version)
+        intent = await self._door.create_payment_intent(parameters, request.provider_key, request.api_version)
         return self._action(intent, parameters)
 
     def references(self, event: Mapping[str, Any], /) -> Sequence[Reference]:
@@ -53,6 +53,10 @@ class StripeX402:
         if reference.kind != messages.PAYMENT_INTENT:
             raise ValueError(f"{messages.METHOD_ID} has no objects of kind {reference.kind!r}")
         return messages.facts(await self._retrieve(reference.external_id))
+
+    async def look(self, object_id: str, /) -> Sequence[Fact]:
+        """What is true now of the object that an attempt waits for."""
+        return await self.read(Reference(messages.PAYMENT_INTENT, object_id))
 
     async def close(self, object_id: str, /) -> Sequence[Fact]:
         """Cancel the intent; one that is past that (paid, processing, canceled) is read instead. Safe to repeat.

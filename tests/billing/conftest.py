@@ -12,6 +12,7 @@ from api.wiring import House, build
 from billing import fulfillment, identity, packs, purchases, quotes, status
 from billing.fulfillment import Judged
 from billing.identity import Actor, Newcomer
+from billing.tables import ProviderRequestRow
 from ledger import ids
 from rails.rail import CheckoutAction, Fact, PaymentSettled, Reference
 from tests.service import CHECKOUT, STRIPE_KEY, Database, Sandbox, sandbox_running
@@ -26,9 +27,9 @@ class Buyer:
     method: str = CHECKOUT
 
     async def quote(self, key: str = "q", *, credits_: int = 500) -> UUID:
-        terms = packs.terms(self.house.place.offer, credits_=credits_, pack_id=None, payment_method=self.method)
+        wanted = packs.Wanted(credits_, None, self.method)
         made = await quotes.make(
-            self.house.sessions, self.actor, terms, idempotency_key=key, offer=self.house.place.offer,
+            self.house.sessions, self.actor, wanted, idempotency_key=key, offer=self.house.place.offer,
             live_money=False, unavailable=None, now=self.house.clock(),
         )  # fmt: skip
         return made.id
@@ -52,6 +53,12 @@ class Buyer:
 
     async def facts(self, session_id: str) -> list[Fact]:
         return list(await self.house.rails[self.method].read(Reference("checkout_session", session_id)))
+
+    async def settled(self, of: UUID, **changes: Any) -> PaymentSettled:
+        """The fact that the attempt's first page was paid, about the page that is really there."""
+        async with self.house.sessions() as session:
+            row = await session.get_one(ProviderRequestRow, (self.actor.organization_id, of, 1))
+        return settled(of, **{"object_id": row.external_id, **changes})
 
     async def apply(self, fact: Fact) -> Judged:
         return await fulfillment.apply(self.house.sessions, fact, livemode=False, now=self.house.clock())
@@ -100,7 +107,7 @@ async def buyer(quiet_house: House) -> Buyer:
     now = quiet_house.clock()
     signed_up = await identity.sign_up(quiet_house.sessions, newcomer, want_token=True, presented=None, now=now)
     async with quiet_house.sessions() as session:
-        return Buyer(quiet_house, await identity.authenticate(session, signed_up.token or ""))
+        return Buyer(quiet_house, await identity.authenticate(session, signed_up.token or "", now=now))
 
 
 def settled(of: UUID, *, number: int = 1, price: int = 500, **changes: Any) -> PaymentSettled:

@@ -22,7 +22,7 @@ async def spendable(buyer):
 async def test_a_settled_payment_grants_once_however_often_and_however_many_bring_it(buyer):
     quote = await buyer.quote()
     attempt = await buyer.buy(quote)
-    fact = settled(attempt)
+    fact = await buyer.settled(attempt)
     judged = await asyncio.gather(*(buyer.apply(fact) for _ in range(12)))
     assert sorted(one.verdict for one in judged) == [Verdict.APPLIED] + [Verdict.NOTHING_NEW] * 11
     assert await spendable(buyer) == 500
@@ -46,7 +46,7 @@ async def test_a_settled_payment_grants_once_however_often_and_however_many_brin
 )
 async def test_money_that_does_not_agree_is_parked_and_grants_nothing(buyer, change, says):
     attempt = await buyer.buy(await buyer.quote())
-    judged = await buyer.apply(settled(attempt, **change))
+    judged = await buyer.apply(await buyer.settled(attempt, **change))
     assert judged.verdict is Verdict.PARKED
     assert says in (judged.reason or "")
     assert await spendable(buyer) == 0
@@ -59,7 +59,7 @@ async def test_a_fact_of_an_attempt_that_is_not_here_yet_is_tried_again(buyer):
 
 async def test_what_nobody_can_account_for_is_parked(buyer):
     attempt = await buyer.buy(await buyer.quote())
-    fact = settled(attempt)
+    fact = await buyer.settled(attempt)
     strange = Unaccountable(
         fact.method_id, fact.attempt_id, fact.provider_key, fact.object_id, False, fact.occurred_at, reason="odd"
     )
@@ -68,8 +68,8 @@ async def test_what_nobody_can_account_for_is_parked(buyer):
 
 async def test_a_second_payment_of_one_quote_is_parked(buyer):
     attempt = await buyer.buy(await buyer.quote())
-    await buyer.apply(settled(attempt))
-    judged = await buyer.apply(settled(attempt, payment_id="pi_another"))
+    await buyer.apply(await buyer.settled(attempt))
+    judged = await buyer.apply(await buyer.settled(attempt, payment_id="pi_another"))
     assert judged.verdict is Verdict.PARKED
     assert "second payment" in (judged.reason or "")
     assert await spendable(buyer) == 500
@@ -78,8 +78,8 @@ async def test_a_second_payment_of_one_quote_is_parked(buyer):
 async def test_one_payment_never_pays_two_attempts(buyer):
     one = await buyer.buy(await buyer.quote("q1"), "b1")
     two = await buyer.buy(await buyer.quote("q2"), "b2")
-    await buyer.apply(settled(one, payment_id="pi_shared"))
-    judged = await buyer.apply(settled(two, payment_id="pi_shared"))
+    await buyer.apply(await buyer.settled(one, payment_id="pi_shared"))
+    judged = await buyer.apply(await buyer.settled(two, payment_id="pi_shared"))
     assert judged.verdict is Verdict.PARKED
     assert "another attempt" in (judged.reason or "")
     assert await spendable(buyer) == 500
@@ -88,7 +88,7 @@ async def test_one_payment_never_pays_two_attempts(buyer):
 async def test_money_that_settles_after_the_quote_expired_is_honoured_and_the_receipt_says_late(buyer):
     quote = await buyer.quote()
     attempt = await buyer.buy(quote)
-    late = settled(attempt)
+    late = await buyer.settled(attempt)
     await buyer.apply(replace(late, occurred_at=late.occurred_at + timedelta(days=2)))
     found = await buyer.status(quote)
     assert found.receipt is not None
@@ -100,7 +100,7 @@ async def test_money_that_settles_after_the_quote_expired_is_honoured_and_the_re
 async def test_money_that_settles_after_the_attempt_ended_is_honoured(buyer, ended):
     quote = await buyer.quote()
     attempt = await buyer.buy(quote)
-    fact = settled(attempt)
+    fact = await buyer.settled(attempt)
     same = (fact.method_id, fact.attempt_id, fact.provider_key, fact.object_id, False, fact.occurred_at)
     await buyer.apply(ActionExpired(*same) if ended == "expired" else PaymentFailed(*same, reason="no funds"))
     assert (await buyer.status(quote)).attempt.state == ended
@@ -112,7 +112,7 @@ async def test_money_that_settles_after_the_attempt_ended_is_honoured(buyer, end
 async def test_a_processing_payment_is_not_granted_before_it_settles(buyer):
     quote = await buyer.quote()
     attempt = await buyer.buy(quote)
-    fact = settled(attempt)
+    fact = await buyer.settled(attempt)
     same = (fact.method_id, fact.attempt_id, fact.provider_key, fact.object_id, False, fact.occurred_at)
     await buyer.apply(PaymentProcessing(*same))
     assert (await buyer.status(quote)).attempt.state == "processing"
@@ -143,7 +143,7 @@ async def test_a_credit_that_expires_does_so_as_the_quote_promised_whatever_the_
     offer = replace(offer, credits_expire_after_days=1)
     buyer.house = replace(buyer.house, place=replace(buyer.house.place, offer=offer))
     attempt = await buyer.buy(quote)
-    fact = settled(attempt)
+    fact = await buyer.settled(attempt)
     await buyer.apply(fact)
     async with buyer.house.sessions() as session:
         organization = buyer.actor.organization_id

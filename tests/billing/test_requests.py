@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from api.wiring import build
-from billing import cancellations, requests
+from billing import requests
 from billing.refusals import Refusal, Refused
 from billing.requests import RequestId
 from ledger import ids
@@ -115,16 +115,3 @@ async def test_a_refused_request_fails_its_attempt_for_good_and_the_quote_can_be
     assert len(creations(quiet_sandbox)) == 1
     await buyer.buy(quote, "fresh")
     assert (await buyer.status(quote)).attempt.state == "action_required"
-
-
-async def test_an_overdue_attempt_is_closed_at_the_provider(buyer, quiet_sandbox):
-    quote = await buyer.quote()
-    await buyer.buy(quote)
-    house = buyer.house
-    arguments = {"rails": house.rails, "livemode": False}
-    assert await cancellations.close_overdue(house.sessions, clock=house.clock, **arguments) == []
-    assert (await buyer.status(quote)).attempt.state == "action_required"
-    later = house.clock() + house.place.offer.attempt_ttl + timedelta(minutes=11)
-    await cancellations.close_overdue(house.sessions, clock=lambda: later, **arguments)
-    assert (await buyer.status(quote)).attempt.state == "expired"
-    assert [one["status"] for one in await pages(buyer, quote)] == ["expired"]

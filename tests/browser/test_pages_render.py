@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 
 from api.pages import page, screens, texts
-from api.pages.deposit import token_amount
+from api.pages.deposit import CODES_KEPT_MAX, qr_code, token_amount
 from api.pages.markup import html
 from api.pages.screens import WATCHED, Kind, Screen
 from billing.attempts import AttemptState
@@ -328,3 +328,10 @@ def test_the_version_changes_with_state_time_and_deadline() -> None:
     ]
     assert len(set(versions)) == len(versions)
     assert screens.version(ASKS, now=NOW) == screens.version(ASKS, now=NOW + timedelta(minutes=5))
+
+
+def test_code_is_drawn_once_for_each_payment_and_a_bounded_number_is_kept() -> None:
+    first = qr_code("ethereum:0xabc")
+    assert qr_code("ethereum:0xabc") is first
+    assert qr_code("ethereum:0xdef") != first
+    assert qr_code.cache_info().maxsize == CODES_KEPT_MAX

@@ -12,9 +12,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("method", ["stripe_checkout", "stripe_x402.exact.usdc"])
 def test_killed_anywhere_between_buying_and_granting_a_payment_grants_exactly_once(
-    method, database, lone_sandbox, capsys
+    method, new_databases, lone_sandbox, capsys
 ):
-    config = {"run_url": database.run_url, "sandbox": lone_sandbox, "method": method}
+    config = {"run_url": new_databases("crash").run_url, "sandbox": lone_sandbox, "method": method}
     ran = subprocess.run(
         [sys.executable, "-m", "tests.crash.harness"],
         input=json.dumps(config), capture_output=True, text=True, timeout=280, cwd=ROOT, check=False,

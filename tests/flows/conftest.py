@@ -1,14 +1,26 @@
 """Services with other settings, for refusals that the first one never gives."""
 
+import socket
+import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from http.client import HTTPResponse
 
 import httpx
 import pytest
 
-from tests.service import STRIPE_KEY, WEBHOOK_SECRET, Database, Service
+from tests.service import HOST, STRIPE_KEY, WEBHOOK_SECRET, Database, Service, new_agent
 
 NEW_SECRET = "whsec_of_tomorrow"
 NOBODY = "http://127.0.0.1:9"
+STALLED = {
+    "a letter": "POST /webhooks/stripe HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n{",
+    "a sign-up": "POST /v1/agent-signups HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n",
+    "chunks": "POST /v1/agent-signups HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n",
+    "an agent's quote": "POST /v1/credit-quotes HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n"
+    "authorization: Bearer TOKEN\r\n\r\n{",
+}
+"""Requests that are begun and not ended, by what is sent."""
 
 
 @pytest.fixture(scope="session")
@@ -56,4 +68,43 @@ def crippled_http(crippled: Service) -> Iterator[httpx.Client]:
 def stranded_http(start_service: Callable[..., Service]) -> Iterator[httpx.Client]:
     """A service whose Stripe cannot be reached."""
     with start_service(stripe_api_base=NOBODY, stripe_timeout_s=2).client() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def stalled(service: Service, http: httpx.Client) -> dict[str, tuple[httpx.Response, float]]:
+    """What `STALLED` requests are answered, and after how many seconds; the service has then hung up.
+
+    All wait at once and for all tests, because the deadline is the real one.
+    """
+    token = new_agent(http).token
+    found = {}
+    with ExitStack() as opened:
+        connections = {how: opened.enter_context(socket.create_connection(_place(service))) for how in STALLED}
+        began = time.monotonic()
+        for how, connection in connections.items():
+            connection.settimeout(30)
+            connection.sendall(STALLED[how].replace("TOKEN", token).encode())
+        for how, connection in connections.items():
+            answer = _answer(connection)
+            found[how] = (answer, time.monotonic() - began)
+            assert connection.recv(1) == b""
+    return found
+
+
+def _place(service: Service) -> tuple[str, int]:
+    return HOST, int(service.url.rpartition(":")[2])
+
+
+def _answer(connection: socket.socket) -> httpx.Response:
+    answer = HTTPResponse(connection)
+    answer.begin()
+    return httpx.Response(answer.status, headers=answer.getheaders(), content=answer.read())
+
+
+@pytest.fixture(scope="session")
+def measured(start_service: Callable[..., Service]) -> Iterator[httpx.Client]:
+    """A service behind a proxy that it trusts, which lets little be done in a minute."""
+    limits = {"signups_per_minute": 2, "requests_per_minute": 3, "trusted_proxies": "127.0.0.0/8, fd00::/8"}
+    with start_service(**limits).client() as client:
         yield client

@@ -28,6 +28,27 @@ def test_the_last_agent_cannot_be_revoked(agent):
     assert agent.get("/v1/whoami")["authenticated"]
 
 
+def test_agent_whose_siblings_have_no_tokens_left_cannot_be_revoked(http, agent):
+    """The credits would be out of everybody's reach."""
+    invited = agent_of(http, agent.post("/v1/agents", INVITED))
+    agent.post("/v1/tokens/revoke")
+    error_of(invited.send("POST", f"/v1/agents/{invited.agent_id}/revoke"), 409, "LAST_AGENT")
+    assert invited.post(f"/v1/agents/{agent.agent_id}/revoke")["agent"]["status"] == "revoked"
+
+
+def test_agent_with_a_sibling_that_can_act_may_revoke_itself(http, agent):
+    invited = agent_of(http, agent.post("/v1/agents", INVITED))
+    assert invited.post(f"/v1/agents/{invited.agent_id}/revoke")["agent"]["status"] == "revoked"
+    error_of(invited.send("GET", "/v1/whoami"), 401, "AUTH_REQUIRED")
+
+
+def test_revoking_an_agent_ends_its_tokens_in_their_grace_too(http, agent):
+    invited = agent_of(http, agent.post("/v1/agents", INVITED))
+    invited.post("/v1/tokens/rotate")
+    agent.post(f"/v1/agents/{invited.agent_id}/revoke")
+    error_of(invited.send("GET", "/v1/whoami"), 401, "AUTH_REQUIRED")
+
+
 def test_agents_are_paged_without_loss_or_repetition(agent):
     made = [agent.agent_id, *(agent.post("/v1/agents", INVITED)["agent_id"] for _ in range(4))]
     seen, cursor = [], None

@@ -22,6 +22,12 @@ def test_methods_are_listed_as_the_contract_says(http):
     assert data["next_actions"]["recommended_quote"]["method_id"] == DEPOSIT
 
 
+def test_limits_of_a_method_are_those_of_what_is_sold_here(http):
+    checkout, deposit = data_of(http.get("/v1/payment-methods"))["methods"]
+    assert checkout["limits"] == {"min_amount_cents": 50, "max_amount_cents": 5000}
+    assert deposit["limits"] == {"min_amount_cents": 1, "max_amount_cents": 5000}
+
+
 def test_commands_name_this_service(http, service):
     data = data_of(http.get("/v1/payment-methods"))
     assert f"--api-base-url {service.url}" in data["methods"][0]["recovery"]["quote_command"]

@@ -30,6 +30,14 @@ def test_a_request_is_one_line_with_its_route_and_its_trace_id(http, service):
     assert "secretlooking" not in service.log()
 
 
+def test_a_method_that_nobody_knows_is_not_repeated_in_the_log(service):
+    method = "SOMETHING" * 1000
+    answer = service.raw(f"{method} /v1/quota HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".encode())
+    [line] = until(partial(about, service, answer.headers["x-trace-id"]))
+    assert line["method"] == "other"
+    assert "SOMETHING" not in service.log()
+
+
 def test_no_secret_stands_in_the_log(http, service):
     contact, key = new_contact(), new_key()
     agent = agent_of(http, data_of(sign_up(http, agent_contact=contact)))

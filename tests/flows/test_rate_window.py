@@ -1,6 +1,6 @@
 from datetime import UTC, datetime, timedelta
 
-from api.http.rate_limits import ADDRESSES_MAX, Window
+from api.http.rate_limits import KEYS_MAX, Window
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -17,11 +17,20 @@ def test_refused_tries_do_not_prolong_the_wait():
     assert [window.wait_s("a", NOW + timedelta(seconds=at)) for at in (0, 59, 60)] == [0, 1, 0]
 
 
+def test_addresses_that_were_quiet_for_a_minute_are_forgotten():
+    window = Window(2)
+    for number in range(100):
+        window.wait_s(str(number), NOW)
+    window.wait_s("busy", NOW + timedelta(seconds=30))
+    window.wait_s("last", NOW + timedelta(seconds=60))
+    assert list(window._times) == ["busy", "last"]
+
+
 def test_addresses_are_counted_apart_and_forgotten_in_the_end():
     window = Window(1)
     assert window.wait_s("first", NOW) == 0
     assert window.wait_s("second", NOW) == 0
-    for number in range(ADDRESSES_MAX):
+    for number in range(KEYS_MAX):
         window.wait_s(str(number), NOW)
-    assert len(window._times) == ADDRESSES_MAX
+    assert len(window._times) == KEYS_MAX
     assert window.wait_s("first", NOW) == 0

@@ -41,6 +41,10 @@ def too_large(ask):
     return ask("strict_http").post("/v1/credit-quotes", content=b"x" * 2000, headers=ask("agent").headers)
 
 
+def too_slow(ask):
+    return ask("stalled")["a letter"][0]
+
+
 def too_often(ask):
     for _ in range(4):
         answer = ask("strict_http").post("/v1/agent-signups", json={"agent_name": "a", "runtime": "b"})
@@ -152,6 +156,7 @@ GIVEN_BY = {
     Refusal.NOT_FOUND: unknown_path,
     Refusal.METHOD_NOT_ALLOWED: wrong_method,
     Refusal.BODY_TOO_LARGE: too_large,
+    Refusal.BODY_TOO_SLOW: too_slow,
     Refusal.RATE_LIMITED: too_often,
     Refusal.CREDIT_QUOTE_CONFLICT: other_terms,
     Refusal.CREDIT_PURCHASE_CONFLICT: other_quote,

@@ -90,7 +90,7 @@ def test_signing_up_again_with_the_token_rotates_it(http):
     first = new_agent(http, agent_contact=contact)
     again = data_of(sign_up(http, agent_contact=contact, token=first.token, agent_name="renamed"))
     assert (again["agent_id"], again["rotated"], again["agent_name"]) == (first.agent_id, True, "renamed")
-    error_of(first.send("GET", "/v1/whoami"), 401, "AUTH_REQUIRED")
+    assert again["old_token_works_until"] > data_of(first.send("GET", "/v1/whoami"))["token_created_at"]
     assert agent_of(http, again).get("/v1/whoami")["agent"]["agent_name"] == "renamed"
 
 
@@ -99,6 +99,7 @@ def test_signing_up_again_takes_over_an_agent_that_has_nothing(http):
     first = new_agent(http, agent_contact=contact)
     again = data_of(sign_up(http, agent_contact=contact.upper()))
     assert (again["agent_id"], again["rotated"]) == (first.agent_id, True)
+    assert again["old_token_works_until"] is not None
     error_of(first.send("GET", "/v1/whoami"), 401, "AUTH_REQUIRED")
 
 
@@ -118,6 +119,15 @@ def test_an_address_is_no_key_to_an_organization_that_has_something(http, asset)
     assert first.get("/v1/whoami")["agent"]["agent_id"] == first.agent_id
     kept = data_of(sign_up(http, agent_contact=contact, token=first.token))
     assert (kept["agent_id"], kept["rotated"]) == (first.agent_id, True)
+
+
+def test_an_answer_lost_by_signing_up_again_is_asked_for_again(http):
+    contact = new_contact()
+    first = new_agent(http, agent_contact=contact)
+    first.quote()
+    for _ in range(2):
+        again = data_of(sign_up(http, agent_contact=contact, token=first.token))
+    assert agent_of(http, again).get("/v1/whoami")["agent"]["agent_id"] == first.agent_id
 
 
 def test_the_token_of_another_agent_takes_nothing_over(http):
@@ -148,3 +158,18 @@ def test_signups_of_one_address_are_limited_and_forwarded_addresses_are_not_beli
     wait_s = error_of(limited, 429, "RATE_LIMITED")["recovery"]["retry_after_seconds"]
     assert limited.headers["retry-after"] == str(wait_s)
     assert 1 <= wait_s <= 60
+
+
+def signups_by(client, *forwarded):
+    body = {"agent_name": "a", "runtime": "b"}
+    answers = [client.post("/v1/agent-signups", json=body, headers={"x-forwarded-for": one}) for one in forwarded]
+    return [answer.status_code for answer in answers]
+
+
+def test_behind_a_trusted_proxy_the_address_that_it_names_is_counted(measured):
+    assert signups_by(measured, *["198.51.100.1"] * 3) == [200, 200, 429]
+    assert signups_by(measured, "198.51.100.2", "10.1.1.1, 198.51.100.1", "198.51.100.3, 127.0.0.7") == [200, 429, 200]
+
+
+def test_addresses_of_one_ipv6_network_are_counted_as_one(measured):
+    assert signups_by(measured, "2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1") == [200, 200, 429, 200]

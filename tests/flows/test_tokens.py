@@ -1,3 +1,5 @@
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from tests.service import Agent, data_of, envelope_of, error_of, new_agent
@@ -55,12 +57,67 @@ def test_whoami_tells_the_agent_and_its_token(agent):
     assert data["token_created_at"].endswith("Z")
 
 
-def test_rotated_token_works_at_once_and_the_old_one_does_not(http, agent):
+def rotated_by(agent, body=None):
+    """The agent with its new token, and until when the old one works."""
+    data = agent.post("/v1/tokens/rotate", body)
+    ends = datetime.fromisoformat(data["old_token_works_until"])
+    return Agent(agent.client, data["token"], data["agent_id"], agent.organization_id), ends
+
+
+def test_rotated_token_works_at_once_and_is_shown_once(http, agent):
     envelope = envelope_of(agent.send("POST", "/v1/tokens/rotate"))
     assert any("returned once" in warning for warning in envelope["warnings"])
     rotated = Agent(http, envelope["data"]["token"], agent.agent_id, agent.organization_id)
     assert rotated.get("/v1/whoami")["agent"]["agent_id"] == agent.agent_id
+
+
+def test_old_token_outlives_a_lost_answer(agent):
+    agent.send("POST", "/v1/tokens/rotate")
+    rotated, _ = rotated_by(agent)
+    assert rotated.get("/v1/whoami")["agent"]["agent_id"] == agent.agent_id
+
+
+@pytest.mark.parametrize(("body", "grace_s"), [(None, 300), ({}, 300), ({"grace_seconds": 3600}, 3600)], ids=repr)
+def test_rotation_says_until_when_the_old_token_works(agent, body, grace_s):
+    before = datetime.now(UTC)
+    _, ends = rotated_by(agent, body)
+    # Answers tell time in whole milliseconds.
+    earliest = before + timedelta(seconds=grace_s, milliseconds=-1)
+    assert earliest <= ends <= datetime.now(UTC) + timedelta(seconds=grace_s)
+    assert agent.get("/v1/whoami")["authenticated"]
+
+
+def test_rotation_without_a_grace_ends_the_old_token_at_once(agent):
+    rotated, _ = rotated_by(agent, {"grace_seconds": 0})
     error_of(agent.send("GET", "/v1/whoami"), 401, "AUTH_REQUIRED")
+    assert rotated.get("/v1/whoami")["authenticated"]
+
+
+@pytest.mark.parametrize("value", [-1, 3601, 1.0, "60", True, None, [], 10**30], ids=repr)
+def test_grace_is_a_whole_number_of_seconds_up_to_an_hour(agent, value):
+    error = error_of(agent.send("POST", "/v1/tokens/rotate", {"grace_seconds": value}), 400, "INVALID_ARGUMENTS")
+    assert error["message"] == "grace_seconds must be a whole number from 0 to 3600"
+    assert agent.get("/v1/whoami")["authenticated"]
+
+
+def test_revoking_ends_tokens_in_their_grace_too(agent):
+    rotated, _ = rotated_by(agent)
+    rotated.post("/v1/tokens/revoke")
+    for one in (agent, rotated):
+        error_of(one.send("GET", "/v1/whoami"), 401, "AUTH_REQUIRED")
+
+
+def test_token_in_its_grace_can_revoke_all_of_them(agent):
+    rotated, _ = rotated_by(agent)
+    agent.post("/v1/tokens/revoke")
+    for one in (agent, rotated):
+        error_of(one.send("GET", "/v1/whoami"), 401, "AUTH_REQUIRED")
+
+
+def test_rotation_body_is_optional_in_the_document(http):
+    paths = http.get("/openapi.json").json()["paths"]
+    assert paths["/v1/tokens/rotate"]["post"]["requestBody"]["required"] is False
+    assert paths["/v1/agents"]["post"]["requestBody"]["required"] is True
 
 
 def test_revoked_token_ends_at_once_in_every_process(http, agent, strict_http):

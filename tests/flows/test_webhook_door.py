@@ -68,6 +68,7 @@ BAD_SIGNATURES = {
     "of an older scheme": lambda service, body: [_signed(service, body).replace("v1=", "v0=")],
     "cut": lambda service, body: [_signed(service, body)[:-1]],
     "twice": lambda service, body: [_signed(service, body)] * 2,
+    "not ascii": lambda service, body: [_signed(service, body).encode() + b",v1=\xe9"],
     "endless": lambda service, body: [_signed(service, body) + ",v1=00" * 900],
 }
 

@@ -153,3 +153,40 @@ def test_a_directory_outside_that_somebody_else_made_is_refused(tmp_path: Path, 
         assert "is not ours" in service(tmp_path / "pg", "--without-capability").facts["refused"]
     finally:
         shutil.rmtree(outside)
+
+
+@as_root
+def test_in_a_folder_of_an_ordinary_user_no_capability_is_kept_for_its_owner_has_the_password(
+    home: Path, hidden: Path, service: Begin
+) -> None:
+    home.chmod(0o700)
+    os.chown(home, NOBODY, NOBODY)
+    (home / "its own").mkdir()
+    os.chown(home / "its own", NOBODY, NOBODY)
+    for folder in ("made by root", "its own"):  # the binaries are out of that user's reach
+        _lives_without(service(home / folder, path=str(hidden)))
+
+
+def _lives_without(begun: Any) -> None:
+    data_dir = Path(begun.facts["data_dir"])
+    try:
+        assert int(_status(data_dir)["CapPrm"], 16) == 0
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            ask(begun.facts["url"], "SELECT pg_read_file('/etc/shadow')")
+        begun.end()
+    finally:
+        shutil.rmtree(data_dir.parent)
+
+
+@as_root
+def test_a_cluster_that_only_the_capability_reaches_is_refused_in_a_folder_of_an_ordinary_user(
+    tmp_path: Path, service: Begin
+) -> None:
+    first = service(tmp_path / "pg")
+    first.end()
+    for place in (tmp_path / "pg", *(tmp_path / "pg").iterdir()):
+        os.chown(place, NOBODY, NOBODY)
+    tmp_path.chmod(0o700)
+    refused = service(tmp_path / "pg").facts["refused"]
+    assert f"{tmp_path / 'pg'} is not root's alone" in refused
+    assert "run this program as the directory's owner" in refused

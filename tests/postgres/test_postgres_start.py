@@ -13,7 +13,7 @@ import pytest
 
 from api.postgres import folder
 from api.postgres.connection import ask
-from api.postgres.server import Server, running, stop
+from api.postgres.server import Server, running, running_port, stop
 from api.postgres.unavailable import PostgresUnavailable
 
 Begin = Callable[..., Any]
@@ -166,3 +166,30 @@ def test_log_is_bounded_and_keeps_the_newest(tmp_path: Path, monkeypatch: pytest
         ours.release()
     assert (tmp_path / "pg" / "postgres.log").read_bytes() == b"c"
     assert (tmp_path / "pg" / "postgres.log.1").read_bytes() == b"a" * 100 + b"b" * 900
+
+
+def test_the_port_is_known_while_a_service_runs_and_unknown_before_and_after(pg: Path, service: Begin) -> None:
+    assert running_port(pg) is None
+    begun = service(pg)
+    assert running_port(pg) == begun.facts["port"]
+    begun.end()
+    assert running_port(pg) is None
+
+
+def test_a_pid_file_that_lies_or_says_that_the_server_stops_gives_no_port(pg: Path, start: Start) -> None:
+    server = start(pg)
+    assert running_port(pg) == server.port
+    for line, lie in ((0, str(os.getpid())), (7, "stopping")):
+        pidfile = server.data_dir / "postmaster.pid"
+        truth = pidfile.read_text()
+        lines = truth.splitlines()
+        pidfile.write_text("\n".join([*lines[:line], lie, *lines[line + 1 :]]) + "\n")
+        assert running_port(pg) is None
+        pidfile.write_text(truth)
+    assert running_port(pg) == server.port
+
+
+def test_looking_for_a_running_server_does_not_give_its_lock_up(pg: Path, start: Start, service: Begin) -> None:
+    start(pg)
+    assert running_port(pg) is not None
+    assert "already runs" in service(pg).facts["refused"]

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from ledger.money import usd
 from rails.rail import Order, Rail
 from rails.stripe_checkout.rail import StripeCheckout
-from rails.stripe_door import StripeDoor
+from rails.stripe_door import API_VERSION, StripeDoor
 from rails.stripe_x402.rail import StripeX402
 
 DOOR = StripeDoor("sk_test_4eC39Hq", clock=lambda: datetime(2026, 11, 21, tzinfo=UTC), api_base="http://127.0.0.1:1")
-RAILS: list[Rail] = [StripeCheckout(DOOR), StripeX402(DOOR)]
+PREVIEW = "2026-05-27.preview"
+RAILS: list[Rail] = [StripeCheckout(DOOR), StripeX402(DOOR, api_version=PREVIEW)]
 
 letters = st.text("0123456789abcdefghjkmnpqrstvwxyz", min_size=26, max_size=26)
 orders = st.builds(
@@ -58,6 +59,12 @@ def test_prepare_gives_the_same_bytes_and_key_for_the_same_order(rail: Any, orde
 def test_stored_text_keeps_the_order_of_the_parameters_when_it_is_read_and_written_again(rail: Any, order: Any) -> None:
     text = rail.prepare(order).parameters
     assert json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":")) == text
+
+
+@pytest.mark.parametrize(("rail", "version"), list(zip(RAILS, [API_VERSION, PREVIEW], strict=True)))
+@given(order=orders)
+def test_a_request_says_under_which_version_it_was_prepared(rail: Any, version: str, order: Any) -> None:
+    assert rail.prepare(order).api_version == version
 
 
 @given(order=orders)

@@ -19,6 +19,7 @@ from rails.rail import (
     Unaccountable,
 )
 from rails.stripe_checkout import messages
+from rails.stripe_door import API_VERSION
 
 from_unix = {"created": datetime(2026, 11, 21, 8, 0, tzinfo=UTC), "paid": datetime(2026, 11, 21, 8, 5, tzinfo=UTC)}
 
@@ -32,7 +33,7 @@ def intent(charge: Any) -> Any:
 
 
 def test_request_asks_for_one_dollar_price_and_names_the_attempt_everywhere(order: Any) -> None:
-    request = messages.request(order)
+    request = messages.request(order, api_version=API_VERSION)
     parameters = json.loads(request.parameters)
     ours = {
         "purser_attempt": order.attempt_id,
@@ -59,7 +60,7 @@ def test_request_asks_for_one_dollar_price_and_names_the_attempt_everywhere(orde
 
 def test_price_in_another_currency_is_not_asked_for(order: Any) -> None:
     with pytest.raises(ValueError, match="USD"):
-        messages.request(replace(order, price=Money(500, Currency.USDC)))
+        messages.request(replace(order, price=Money(500, Currency.USDC)), api_version=API_VERSION)
 
 
 def test_open_session_is_an_action_with_its_whole_url(session: Any) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 from rails.rail import OutcomeUnknown, ProviderRefused, RailUnavailable
+from rails.stripe_door import API_VERSION
 
 pytestmark = pytest.mark.asyncio
 
@@ -46,7 +47,7 @@ async def drip(_request: Any, writer: Any) -> None:
 async def write_and_read(door: Any) -> Any:
     """The error of a write and of a read at `door`, as types."""
     with pytest.raises(OURS) as write:
-        await door.create_checkout_session({"mode": "payment"}, KEY)
+        await door.create_checkout_session({"mode": "payment"}, KEY, API_VERSION)
     with pytest.raises(OURS) as read:
         await door.retrieve_checkout_session("cs_test_1")
     return write.type, read.type
@@ -96,7 +97,7 @@ async def test_key_and_bytes_of_a_creation_are_the_same_each_time(loopback: Any,
     server = await loopback(200, {"id": "cs_test_1", "object": "checkout.session"})
     at = door(server.base)
     for _ in range(2):
-        await at.create_checkout_session({"mode": "payment", "adaptive_pricing": {"enabled": False}}, KEY)
+        await at.create_checkout_session({"mode": "payment", "adaptive_pricing": {"enabled": False}}, KEY, API_VERSION)
     first, second = server.requests
     assert first.headers["idempotency-key"] == second.headers["idempotency-key"] == KEY
     assert first.body == second.body
@@ -130,7 +131,7 @@ async def test_secret_is_in_no_repr_and_in_no_error(loopback: Any, door: Any) ->
     server = await loopback(402, stripe_error("card_error", payment_intent={"client_secret": "pi_1_secret_Zx9"}))
     at = door(server.base)
     with pytest.raises(ProviderRefused) as refused:
-        await at.create_checkout_session({}, KEY)
+        await at.create_checkout_session({}, KEY, API_VERSION)
     assert "sk_test" not in repr(at) + str(refused.value)
     assert refused.value.__cause__ is None
     assert refused.value.__suppress_context__

@@ -61,6 +61,32 @@ def test_refusal_carries_stripes_code_and_its_message_without_ids_and_keys() -> 
     assert refusal.message == f"No such thing: {'[redacted] ' * 3}[redacted], see payment_method_options[crypto][mode]"
 
 
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "x_pi_3AbcDefGhi", "my_own_cs_test_a1B2c3", "Xpi_3AbcDefGhi", "for_cus_abcdefghijklmn",
+        "pi_abcdefghijklmnopqrstuvwx", "cs_live_abcdefghijklmnopqrstuvwx", "sk_test_of_somebody",
+        "whsec_of_somebody", "ch_abcdefghijklmn_secret_abc",
+        "zz_abcdefghijklmnopqrstuvwx", "sk_live_***", "payatt_01jd9x8g000000000000000000",
+    ],
+)  # fmt: skip
+def test_id_is_redacted_whole_wherever_it_stands_and_however_it_is_spelled(secret: Any) -> None:
+    assert stripe_errors.safe(f"No such thing: '{secret}'.") == "No such thing: '[redacted]'."
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "payment_method_options[crypto][mode]", "payment_intent_data", "automatic_payment_methods", "card_declined",
+        "authentication_required", "address_line1", "unit_amount_decimal", "setup_future_usage",
+        "in_progress", "line_items", "re_authentication",
+        "payment_method_unactivated", "is_pm_type", "cs_", "sk_test", "per_unit", "statement_descriptor_suffix_kanji",
+    ],
+)  # fmt: skip
+def test_ordinary_word_is_left_alone(word: Any) -> None:
+    assert stripe_errors.safe(f"Invalid {word}: try again") == f"Invalid {word}: try again"
+
+
 def test_refusal_without_a_code_is_named_by_its_type() -> None:
     refusal = stripe_errors.exception(Failure(status=400, type="idempotency_error"), writing=True)
     assert isinstance(refusal, ProviderRefused)

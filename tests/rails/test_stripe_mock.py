@@ -17,7 +17,7 @@ import pytest
 
 from rails.rail import Order, ProviderRefused
 from rails.stripe_checkout import messages
-from rails.stripe_door import StripeDoor
+from rails.stripe_door import API_VERSION, StripeDoor
 
 pytestmark = pytest.mark.asyncio
 
@@ -54,23 +54,23 @@ def at(stripe_mock: str, door: Callable[[str], StripeDoor]) -> StripeDoor:
 
 
 async def test_session_of_an_order_is_valid_by_stripes_specification(at: StripeDoor, order: Order) -> None:
-    request = messages.request(order)
+    request = messages.request(order, api_version=API_VERSION)
     parameters = json.loads(request.parameters)
     try:
-        created = await at.create_checkout_session(parameters, request.provider_key)
+        created = await at.create_checkout_session(parameters, request.provider_key, request.api_version)
     except ProviderRefused:
         # Whatever else the specification did not know would be refused again.
         del parameters[NEWER_THAN_SPEC]
-        created = await at.create_checkout_session(parameters, request.provider_key)
+        created = await at.create_checkout_session(parameters, request.provider_key, request.api_version)
     assert created["object"] == "checkout.session"
     assert messages.action(created) is not None
 
 
 async def test_parameter_that_stripe_does_not_know_is_refused(at: StripeDoor, order: Order) -> None:
-    parameters = json.loads(messages.request(order).parameters)
+    parameters = json.loads(messages.request(order, api_version=API_VERSION).parameters)
     del parameters[NEWER_THAN_SPEC]
     with pytest.raises(ProviderRefused):
-        await at.create_checkout_session({**parameters, "payable_until": 1}, "cs:payatt_1:1")
+        await at.create_checkout_session({**parameters, "payable_until": 1}, "cs:payatt_1:1", API_VERSION)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -107,6 +108,20 @@ async def test_started_deposit_is_the_address_with_the_exact_amount(
     )
     assert server.requests[0].headers["idempotency-key"] == f"pi:{order.attempt_id}:1"
     assert server.requests[0].headers["stripe-version"] == "2026-05-27.preview"
+
+
+async def test_a_request_is_sent_under_the_version_that_it_was_prepared_with(
+    scripted: Any, door: Any, session: Any, deposit_intent: Any, order: Any
+) -> None:
+    page, deposit = session(id="cs_test_1"), deposit_intent(next_action=deposit_at())
+    server = await scripted((200, page), (200, page), (200, deposit))
+    at = door(server.base)
+    checkout, x402 = StripeCheckout(at), StripeX402(at)
+    await checkout.start(checkout.prepare(order))
+    await checkout.start(replace(checkout.prepare(order), api_version="2026-09-30.dahlia"))
+    await x402.start(replace(x402.prepare(order), api_version="2026-04-29.preview"))
+    versions = [request.headers["stripe-version"] for request in server.requests]
+    assert versions == ["2026-10-28.endive", "2026-09-30.dahlia", "2026-04-29.preview"]
 
 
 @pytest.mark.parametrize(

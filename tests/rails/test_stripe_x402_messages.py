@@ -23,11 +23,12 @@ from rails.stripe_x402.addresses import checksummed
 from rails.stripe_x402.eip681 import payment_uri
 from rails.stripe_x402.networks import BASE
 
+PREVIEW = "2026-05-27.preview"
 ADDRESS = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C"
 
 
 def test_request_asks_for_a_confirmed_deposit_on_the_network(order: Any) -> None:
-    request = messages.request(order, network=BASE)
+    request = messages.request(order, network=BASE, api_version=PREVIEW)
     parameters = json.loads(request.parameters)
     metadata = parameters.pop("metadata")
     assert request.provider_key == metadata["purser_key"] == f"pi:{order.attempt_id}:1"
@@ -46,13 +47,13 @@ def test_request_asks_for_a_confirmed_deposit_on_the_network(order: Any) -> None
 
 def test_time_to_pay_comes_back_out_of_the_stored_request(order: Any) -> None:
     until = datetime(2026, 11, 21, 9, 0, 0, 123456, tzinfo=UTC)
-    request = messages.request(replace(order, payable_until=until), network=BASE)
+    request = messages.request(replace(order, payable_until=until), network=BASE, api_version=PREVIEW)
     assert messages.payable_until(json.loads(request.parameters)) == until
 
 
 def test_price_in_another_currency_is_not_asked_for(order: Any) -> None:
     with pytest.raises(ValueError, match="USD"):
-        messages.request(replace(order, price=Money(5_000_000, Currency.USDC)), network=BASE)
+        messages.request(replace(order, price=Money(5_000_000, Currency.USDC)), network=BASE, api_version=PREVIEW)
 
 
 @pytest.mark.parametrize(

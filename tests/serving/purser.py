@@ -72,12 +72,14 @@ class Serving:
 
 
 @contextmanager
-def serving(folder: Path, *options: str, port: int | None = None, **settings: str) -> Iterator[Serving]:
-    """`purser serve` in `folder`, answering, for the length of the block."""
+def serving(
+    folder: Path, *options: str, port: int | None = None, command: list[str] | None = None, **settings: str
+) -> Iterator[Serving]:
+    """`purser serve` in `folder`, answering, for the length of the block; `command` starts it another way."""
     chosen = port or free_port()
     with (folder / "serve.log").open("ab") as log:
         process = subprocess.Popen(
-            [*COMMAND, "serve", "--port", str(chosen), *options, "--die-with-parent"],
+            [*(command or COMMAND), "serve", "--port", str(chosen), *options, "--die-with-parent"],
             cwd=folder, env=environment(**settings), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
     started = Serving(folder, f"http://127.0.0.1:{chosen}", process)

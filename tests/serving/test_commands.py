@@ -10,6 +10,8 @@ import pytest
 from api.command_line import letters
 from api.postgres.connection import ask
 from api.postgres.databases import create_database
+from api.reasons import UNUSABLE_SETTINGS, CannotGoOn
+from api.wiring import async_url
 from billing.fresh import new_id
 from ledger import ids
 from tests import postgres_cluster as cluster
@@ -41,7 +43,7 @@ def test_check_names_the_table_that_the_run_role_can_write(folder, database):
 
 
 def test_check_is_content_with_the_run_role_as_it_is_migrated(folder, database):
-    ended = purser(folder, "check", PURSER_DATABASE_URL=database.run_url)
+    ended = purser(folder, "check", PURSER_DATABASE_URL=database.run_url, PURSER_SANDBOX="true")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "purser_service can read the books and cannot write them" in ended.stdout
 
@@ -147,6 +149,76 @@ def test_a_parked_letter_is_listed_shown_without_secrets_and_retried(folder, dat
     assert purser(folder, "letters", "retry", name, **settings).returncode == 0
     assert purser(folder, "letters", "retry", name, **settings).returncode == 1, "it is not parked any more"
     assert name not in purser(folder, "letters", "--state", "parked", **settings).stdout
+
+
+def test_what_strangers_wrote_in_a_letter_cannot_speak_to_the_terminal(folder, database):
+    settings = {"PURSER_DATABASE_URL": database.run_url}
+    now = datetime.now(UTC)
+    letter = new_id(now)
+    ask(
+        database.owner_url,
+        "INSERT INTO webhooks.letters (id, source, provider_event_id, type, body, state, reason, tries,"
+        " next_try_at, received_at, done_at)"
+        " VALUES ($1, 'stripe', 'evt_2', $4, $2, 'parked', '[redacted]\x1b[2J\x9b1m', 3, $3, $3, $3)",
+        letter,
+        json.dumps({"id": "evt_2", "note": "\x9b31m \u202e"}, ensure_ascii=False).encode(),
+        now,
+        "a[/x]b",
+    )
+    listed = purser(folder, "letters", **settings)
+    assert listed.returncode == 0, listed.stderr
+    assert "a[/x]b" in listed.stdout
+    assert "[redacted]" in listed.stdout
+    shown = purser(folder, "letters", "show", ids.external("letter", letter), **settings)
+    assert json.loads(shown.stdout)["body"]["note"] == "\x9b31m \u202e"
+    for said in (listed.stdout, shown.stdout):
+        assert all(one.isprintable() or one == "\n" for one in said), said
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense hidden-word",
+        "",
+        "mysql://someone:hidden-word@127.0.0.1/db",
+        "postgresql://someone:hidden-word@127.0.0.1:54a32/db",
+        "postgresql://someone:hidden-word@127.0.0.1:99999/db",
+        "postgresql://someone:hidden-word@127..1/db",
+        "postgresql://someone:hidden-word@127.0.0.1/db?sslmode=require",
+        "postgresql://someone:hidden-word@127.0.0.1/db?ssl=hidden-word",
+    ],
+)
+def test_a_mistyped_database_url_is_a_sentence_that_names_the_variable(url):
+    with pytest.raises(CannotGoOn) as refused:
+        async_url(url)
+    assert "PURSER_DATABASE_URL" in str(refused.value)
+    assert "hidden-word" not in str(refused.value)
+    assert refused.value.exit_code == UNUSABLE_SETTINGS
+
+
+@pytest.mark.parametrize("command", ["check", "letters", "migrate", "serve"])
+def test_no_command_answers_a_mistyped_database_url_with_a_traceback_or_its_value(folder, command):
+    url = "postgresql://someone:hidden-word@127.0.0.1:54a32/db"
+    settings = {"PURSER_DATABASE_URL": url, "PURSER_MIGRATE_URL": url, "PURSER_PORT": str(free_port())}
+    ended = purser(folder, command, **settings, PURSER_SANDBOX="true")
+    assert ended.returncode == UNUSABLE_SETTINGS, ended.stderr
+    assert "PURSER_DATABASE_URL" in ended.stderr
+    assert "hidden-word" not in ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["u:p%40@db.example:5432/purser?ssl=require", "u@[::1]/purser", "u@/purser?host=/run/postgresql"],
+)
+def test_what_is_a_database_url_is_left_as_it_is(rest):
+    assert async_url(f"postgresql://{rest}") == f"postgresql+asyncpg://{rest}"
+    assert async_url(f"postgres://{rest}") == f"postgresql+asyncpg://{rest}"
+
+
+def test_a_mistyped_url_for_migrating_names_its_own_variable(folder, database):
+    ended = purser(folder, "migrate", PURSER_DATABASE_URL=database.run_url, PURSER_MIGRATE_URL="nonsense")
+    assert (ended.returncode, "PURSER_MIGRATE_URL" in ended.stderr) == (2, True), ended.stderr
 
 
 def test_redacting_keeps_what_is_no_secret():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing import packs, posting_rules
-from billing.packs import NotForSale, Offer
+from billing.packs import NotForSale, Offer, Wanted
 from billing.settlements import Expected, disagreement
 from ledger.money import Currency
 from ledger.operations import SYSTEM_SCOPE, LotCause
@@ -38,19 +38,19 @@ EXPECTED = Expected(500, "USD", livemode=False)
 
 @given(st.integers(1, 5000))
 def test_a_credit_costs_a_cent(credits_):
-    priced = packs.terms(OFFER, credits_=credits_, pack_id=None, payment_method="stripe_checkout")
-    assert (priced.credits, priced.price_cents, priced.pack_id) == (credits_, credits_, None)
+    priced = packs.price(OFFER, Wanted(credits_, None, "stripe_checkout"))
+    assert (priced.credits, priced.cents) == (credits_, credits_)
 
 
 @pytest.mark.parametrize("credits_", [0, -1, 5001, None])
 def test_credits_out_of_range_are_not_for_sale_and_the_range_is_named(credits_):
     with pytest.raises(NotForSale, match="from 1 to 5000"):
-        packs.terms(OFFER, credits_=credits_, pack_id=None, payment_method="stripe_checkout")
+        packs.price(OFFER, Wanted(credits_, None, "stripe_checkout"))
 
 
 def test_an_unknown_pack_is_not_for_sale_and_the_known_ones_are_named():
     with pytest.raises(NotForSale, match="starter-500, builder-2000, studio-5000"):
-        packs.terms(OFFER, credits_=None, pack_id="mega", payment_method="stripe_checkout")
+        packs.price(OFFER, Wanted(None, "mega", "stripe_checkout"))
 
 
 def test_a_settlement_of_the_quoted_price_agrees():

@@ -51,7 +51,15 @@ def test_a_second_time_in_the_header_is_refused():
     assert not is_valid(BODY, f"t=1,{signed()}", secrets=[SECRET], now=NOW)
 
 
-@given(st.text(max_size=200) | st.just("t=,v1="), st.binary(max_size=200))
+PLAUSIBLE = st.text(max_size=100).map(lambda rest: f"t={int(NOW.timestamp())},v1={rest}")
+
+
+@pytest.mark.parametrize("header", ["{},v1=\xe9", "{}\xff", "v1=\u0661,{}"])
+def test_a_header_that_is_not_ascii_is_refused_whatever_else_it_holds(header):
+    assert not is_valid(BODY, header.format(signed()), secrets=[SECRET], now=NOW)
+
+
+@given(st.text(max_size=200) | st.just("t=,v1=") | PLAUSIBLE, st.binary(max_size=200) | st.just(BODY))
 def test_no_header_and_no_body_makes_it_stumble(header, body):
     assert not is_valid(body, header, secrets=[SECRET], now=NOW)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, Final
 
 from litestar import get, post
@@ -11,7 +12,7 @@ from api.http import fields
 from api.http.authentication import agents_only, presented
 from api.http.context import AnyRequest, actor_of, house_of
 from api.http.envelope import Envelope, answer
-from api.http.rate_limits import Window
+from api.http.rate_limits import count_signup
 from api.http.reading import body_of, query_of
 from api.http.routes.describe import described
 from api.http.views import people
@@ -26,7 +27,7 @@ from ledger.ids import external
 @post("/v1/agent-signups", status_code=200, opt=described("signup --agent", body=fields.SignupAsked))
 async def sign_up(request: AnyRequest) -> Envelope:
     """A new agent in a new organization, or a new token for an agent that may be taken over."""
-    _within_rate(request)
+    count_signup(request)
     asked = await body_of(request, fields.SignupAsked)
     house = house_of(request)
     newcomer = Newcomer(asked.agent_name, asked.runtime, asked.contact, asked.discovery_source)
@@ -45,39 +46,30 @@ async def sign_up(request: AnyRequest) -> Envelope:
     )
 
 
-def _within_rate(request: AnyRequest) -> None:
-    """The address of the connection counts; X-Forwarded-For can be written by anybody."""
-    window: Window = request.app.state.signups
-    address = request.client.host if request.client else ""
-    wait_s = window.wait_s(address, house_of(request).clock())
-    if wait_s:
-        raise Refused(Refusal.RATE_LIMITED, recovery={"retry_after_seconds": wait_s})
-
-
 @get("/v1/whoami", guards=[agents_only], opt=described("whoami"))
 async def whoami(request: AnyRequest) -> Envelope:
     """The agent behind the token."""
     return answer(request, people.whoami(actor_of(request)))
 
 
-@post("/v1/tokens/rotate", status_code=200, guards=[agents_only], opt=described("token rotate"))
+@post(
+    "/v1/tokens/rotate", status_code=200, guards=[agents_only], opt=described("token rotate", body=fields.RotateAsked)
+)
 async def rotate_token(request: AnyRequest) -> Envelope:
-    """A new token for the agent; all older ones end at once."""
+    """A new token for the agent; older ones end after a grace, so that an agent that loses this answer can ask again.
+
+    With `grace_seconds` 0 they end at once.
+    """
+    asked = await body_of(request, fields.RotateAsked) if await request.body() else fields.RotateAsked()
     house, actor = house_of(request), actor_of(request)
-    token = await identity.rotate_token(house.sessions, actor, now=house.clock())
-    data = {
-        "token": token,
-        "token_class": people.TOKEN_CLASS,
-        "token_status": "active",
-        "rotated": True,
-        "agent_id": external("agt", actor.agent_id),
-    }
-    return answer(request, data, warnings=[people.SHOWN_ONCE])
+    grace = timedelta(seconds=asked.grace_seconds)
+    done = await identity.rotate_token(house.sessions, actor, grace=grace, now=house.clock())
+    return answer(request, people.rotated(done, actor), warnings=[people.SHOWN_ONCE])
 
 
 @post("/v1/tokens/revoke", status_code=200, guards=[agents_only], opt=described("token revoke"))
 async def revoke_token(request: AnyRequest) -> Envelope:
-    """End every token of the agent, at once."""
+    """End every token of the agent, at once, those in their grace too."""
     house, actor = house_of(request), actor_of(request)
     await identity.revoke_token(house.sessions, actor, now=house.clock())
     return answer(request, {"token_status": "revoked", "agent_id": external("agt", actor.agent_id)})

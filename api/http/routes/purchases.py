@@ -13,18 +13,19 @@ from api.http.authentication import agents_only
 from api.http.commands import Commands
 from api.http.context import AnyRequest, Asked, actor_of, asked_of, house_of, sets_asked
 from api.http.envelope import Envelope, answer
+from api.http.rate_limits import measured
 from api.http.reading import body_of, query_of
 from api.http.routes.catalog import quota_data
 from api.http.routes.describe import described
 from api.http.views import purchases as views
 from api.http.views.purchases import Scene
-from api.http.views.quotes import terms_of
 from api.wiring import House
 from billing import cancellations, purchases, status
 from billing.database import snapshot
 from billing.fresh import new_key
 from billing.identity import Actor
 from billing.packs import STRIPE_CHECKOUT, STRIPE_X402, Method
+from billing.quotes import wanted_of
 from billing.refusals import Refusal, Refused
 from billing.status import Status
 from billing.tables import CreditQuote
@@ -34,7 +35,7 @@ from ledger import ids
 @post(
     STRIPE_CHECKOUT.purchase_endpoint,
     status_code=200,
-    guards=[agents_only],
+    guards=[agents_only, measured],
     opt=described("credits buy", body=fields.BuyAsked),
 )
 async def buy_by_checkout(request: AnyRequest) -> Envelope:
@@ -45,7 +46,7 @@ async def buy_by_checkout(request: AnyRequest) -> Envelope:
 @post(
     STRIPE_X402.purchase_endpoint,
     status_code=200,
-    guards=[agents_only],
+    guards=[agents_only, measured],
     opt=described("credits buy", body=fields.BuyAsked),
 )
 async def buy_by_deposit(request: AnyRequest) -> Envelope:
@@ -61,7 +62,7 @@ async def _buy(request: AnyRequest, method: Method) -> Envelope:
     try:
         attempt_id = await _buy_on(house, actor, method, quote_id, asked.idempotency_key)
     except Refused as refused:
-        await _learn_terms(request, refused, quote_id)
+        await _learn_wanted(request, refused, quote_id)
         raise
     found = await _status(house, actor.organization_id, quote_id, attempt_id)
     if found.attempt is None:
@@ -85,7 +86,7 @@ async def _buy_on(house: House, actor: Actor, method: Method, quote_id: UUID, ke
     )
 
 
-async def _learn_terms(request: AnyRequest, refused: Refused, quote_id: UUID) -> None:
+async def _learn_wanted(request: AnyRequest, refused: Refused, quote_id: UUID) -> None:
     """What the refused quote was for, so that the answer can suggest to ask for it again."""
     if refused.refusal not in {
         Refusal.CREDIT_QUOTE_EXPIRED,
@@ -97,13 +98,13 @@ async def _learn_terms(request: AnyRequest, refused: Refused, quote_id: UUID) ->
         quote = await session.get(CreditQuote, (actor_of(request).organization_id, quote_id))
     if quote is not None:
         asked = asked_of(request)
-        sets_asked(request, Asked(terms=terms_of(quote), quote_id=asked.quote_id, method_id=asked.method_id))
+        sets_asked(request, Asked(wanted=wanted_of(quote), quote_id=asked.quote_id, method_id=asked.method_id))
 
 
 @post(
     "/v1/credit-purchases/{payment_attempt_id:str}/cancel",
     status_code=200,
-    guards=[agents_only],
+    guards=[agents_only, measured],
     opt=described("credits cancel"),
 )
 async def cancel(request: AnyRequest, payment_attempt_id: FromPath[str]) -> Envelope:

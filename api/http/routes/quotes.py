@@ -11,41 +11,37 @@ from api.http.authentication import agents_only
 from api.http.commands import Commands
 from api.http.context import AnyRequest, Asked, actor_of, house_of, sets_asked
 from api.http.envelope import Envelope, answer
+from api.http.rate_limits import measured
 from api.http.reading import body_of
 from api.http.routes.describe import described
 from api.http.views import quotes as views
-from billing import packs, quotes
-from billing.packs import NotForSale, Offer, Terms
-from billing.refusals import Refusal, Refused
+from billing import quotes
+from billing.packs import Wanted
 
 
 @post(
-    "/v1/credit-quotes", status_code=200, guards=[agents_only], opt=described("credits quote", body=fields.QuoteAsked)
+    "/v1/credit-quotes",
+    status_code=200,
+    guards=[agents_only, measured],
+    opt=described("credits quote", body=fields.QuoteAsked),
 )
 async def quote(request: AnyRequest) -> Envelope:
     """Price and terms under a key: the same key and terms give the same quote. Moves no balance."""
     asked = await body_of(request, fields.QuoteAsked)
     house, actor = house_of(request), actor_of(request)
-    terms = _terms(asked, house.place.offer)
-    sets_asked(request, Asked(terms=terms))
+    wanted = Wanted(asked.credits, asked.pack_id, asked.payment_method)
+    sets_asked(request, Asked(wanted=wanted))
     made = await quotes.make(
         house.sessions,
         actor,
-        terms,
+        wanted,
         idempotency_key=asked.idempotency_key,
         offer=house.place.offer,
         live_money=house.live_money,
-        unavailable=house.unavailable(terms.payment_method),
+        unavailable=house.unavailable(wanted.payment_method),
         now=house.clock(),
     )
     return answer(request, views.quote_view(made, house.place.offer, Commands(house.settings.url), house.clock()))
-
-
-def _terms(asked: fields.QuoteAsked, offer: Offer) -> Terms:
-    try:
-        return packs.terms(offer, credits_=asked.credits, pack_id=asked.pack_id, payment_method=asked.payment_method)
-    except NotForSale as error:
-        raise Refused(Refusal.INVALID_ARGUMENTS, str(error)) from None
 
 
 ROUTES: Final[list[Any]] = [quote]

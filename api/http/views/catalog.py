@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from api.http.commands import Commands
 from api.http.views.plain import CREDIT_UNIT_CENTS, CURRENCY
-from billing.packs import METHODS, Method, Offer, Pack, Terms
+from billing.packs import CREDIT_PRICE_CENTS, METHODS, Method, Offer, Pack, Wanted
 from ledger.money import usd
 
 CONTRACT_VERSION: Final = "image-skill.payment-methods.v1"
@@ -43,10 +43,19 @@ def preferred_method(reasons: Mapping[str, str | None]) -> Method | None:
     return next((method for method in offered if method.agent_settleable), offered[0] if offered else None)
 
 
-def default_terms(offer: Offer, method: Method) -> Terms:
+def default_terms(offer: Offer, method: Method) -> Wanted:
     """The suggested pack on a method."""
-    pack = offer.pack(offer.default_pack_id)
-    return Terms(pack.credits, pack.price_cents, pack.pack_id, method.method_id)
+    return Wanted(None, offer.default_pack_id, method.method_id)
+
+
+def limits(method: Method, offer: Offer) -> dict[str, int]:
+    """The least and the most that can be paid over a method for what is sold; both 0 when nothing can be."""
+    custom_min = max(offer.custom_credits_min * CREDIT_PRICE_CENTS, method.min_amount_cents)
+    custom_max = min(offer.custom_credits_max * CREDIT_PRICE_CENTS, method.max_amount_cents)
+    prices = [pack.price_cents for pack in offer.packs]
+    payable = [price for price in prices if method.min_amount_cents <= price <= method.max_amount_cents]
+    payable += [custom_min, custom_max] if custom_min <= custom_max else []
+    return {"min_amount_cents": min(payable, default=0), "max_amount_cents": max(payable, default=0)}
 
 
 def _row(method: Method, offer: Offer, reason: str | None, commands: Commands, *, live_money: bool) -> dict[str, Any]:
@@ -67,7 +76,7 @@ def _row(method: Method, offer: Offer, reason: str | None, commands: Commands, *
         "settlement_blocker": method.settlement_blocker,
         "default_pack_id": offer.default_pack_id,
         "purchase_endpoint": method.purchase_endpoint,
-        "limits": {"min_amount_cents": method.min_amount_cents, "max_amount_cents": method.max_amount_cents},
+        "limits": limits(method, offer),
         "recovery": {
             # Without a key: with one, the client would not call the command runnable as it stands.
             "quote_command": commands.quote(default_terms(offer, method)),

@@ -7,7 +7,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from api.http.views.plain import at, at_or_none
-from billing.identity import Actor, SignedUp
+from billing.identity import Actor, Rotated, SignedUp
 from billing.tables import Agent
 from ledger.ids import external
 
@@ -50,6 +50,7 @@ def signed_up(done: SignedUp) -> dict[str, Any]:
         "token_status": "active" if done.token is not None else "not_issued",
         "created": not done.rotated,
         "rotated": done.rotated,
+        "old_token_works_until": at_or_none(done.old_tokens_until),
         "agent_id": external("agt", agent.id),
         "organization_id": external("org", agent.organization_id),
         "agent_name": agent.name,
@@ -57,6 +58,18 @@ def signed_up(done: SignedUp) -> dict[str, Any]:
         "agent_contact": agent.contact,
         "claim_state": CLAIM_STATE,
         "storage": {"server": "hash_only"},
+    }
+
+
+def rotated(done: Rotated, actor: Actor) -> dict[str, Any]:
+    """The actor's new token, and until when the one that it asked with works."""
+    return {
+        "token": done.token,
+        "token_class": TOKEN_CLASS,
+        "token_status": "active",
+        "rotated": True,
+        "old_token_works_until": at(done.old_tokens_until),
+        "agent_id": external("agt", actor.agent_id),
     }
 
 

@@ -13,6 +13,7 @@ from billing.attempts import OPEN_STATES, AttemptState
 from billing.packs import METHODS
 from billing.purchases import Place
 from billing.quotes import state as quote_state
+from billing.quotes import wanted_of
 from billing.status import Status
 from billing.tables import PaymentAttempt, Receipt
 from ledger.ids import external
@@ -170,7 +171,7 @@ def _next(found: Status, scene: Scene) -> dict[str, Any]:
 def _next_purchase(found: Status, scene: Scene) -> dict[str, Any]:
     if _is_buyable(found, scene):
         return {"agent_action": "buy_quote", "suggested_commands": [_buy_command(found, scene)]}
-    again = scene.commands.quote(quotes.terms_of(found.quote))
+    again = scene.commands.quote(wanted_of(found.quote))
     return {"agent_action": "request_new_quote", "suggested_commands": [again]}
 
 

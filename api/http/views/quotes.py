@@ -9,7 +9,7 @@ from api.http.commands import PAYMENT_ATTEMPT_ID, Commands, purchase_key
 from api.http.views.catalog import pack_view
 from api.http.views.plain import at
 from billing import quotes
-from billing.packs import METHODS, NotForSale, Offer, Terms
+from billing.packs import METHODS, NotForSale, Offer
 from billing.tables import CreditQuote
 from ledger.ids import external
 
@@ -41,11 +41,6 @@ def facts(quote: CreditQuote, now: datetime) -> dict[str, Any]:
         "credits_expire_after_days": quote.credits_expire_after_days,
         "live_money": quote.live_money,
     }
-
-
-def terms_of(quote: CreditQuote) -> Terms:
-    """What the quote was asked for, to ask for it again."""
-    return Terms(quote.credits, quote.price_cents, quote.pack_id, quote.payment_method)
 
 
 def _pack(quote: CreditQuote, offer: Offer) -> dict[str, Any] | None:

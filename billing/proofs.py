@@ -1,0 +1,148 @@
+"""Verification of what belongs to billing: every payment, grant, receipt and success is there because of the others.
+
+Theory of operation
+-------------------
+`ledger.verification` proves a book from its own journal; it cannot see that a receipt was changed, that a payment is
+missing or that credits were granted for no payment. Here each check is one statement over both schemas that gives the
+rows that do not agree. The database joins (and spills what does not fit its memory) and at most `limit` rows come out,
+so a long history needs no more memory here. Payments and grants are compared in both directions, payments and receipts
+too, receipts and succeeded attempts too: none of them can be taken away, added or moved alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from ledger import ids
+from ledger.operations import LANE, SYSTEM_SCOPE
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that does not agree: whose it is, which check found it, and what is wrong with what."""
+
+    organization_id: UUID
+    check: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A named statement that gives `(organization_id, subject, problem)`; `prefix` is that of its subjects' ids."""
+
+    name: str
+    prefix: str | None
+    statement: str
+
+
+CHECKS: Final = (
+    Check(
+        "payment is granted",
+        None,
+        """
+        SELECT p.organization_id, p.kind || ' ' || p.external_id AS subject,
+               CASE WHEN o.id IS NULL THEN 'has no operation in the journal of its organization'
+                    ELSE 'has an operation that is not its grant' END AS problem
+        FROM billing.external_payments AS p
+        LEFT JOIN ledger.operations AS o
+          ON o.lane = :lane AND o.organization_id = p.organization_id AND o.id = p.operation_id
+        WHERE (o.scope = :system AND o.key = 'grant:' || p.kind || ':' || p.external_id) IS NOT TRUE""",
+    ),
+    Check(
+        "grant is paid",
+        None,
+        """
+        SELECT o.organization_id, 'operation ' || o.seq || ' ' || o.key AS subject,
+               'has no external payment' AS problem
+        FROM ledger.operations AS o
+        WHERE o.lane = :lane AND o.scope = :system AND starts_with(o.key, 'grant:payment')
+          AND NOT EXISTS (SELECT FROM billing.external_payments AS p
+                          WHERE p.organization_id = o.organization_id AND p.operation_id = o.id
+                            AND o.key = 'grant:' || p.kind || ':' || p.external_id)""",
+    ),
+    Check(
+        "payment and receipt agree",
+        "payatt",
+        """
+        SELECT coalesce(p.organization_id, r.organization_id) AS organization_id,
+               coalesce(p.attempt_id, r.attempt_id) AS subject,
+               CASE WHEN p.operation_id IS NULL THEN 'has a receipt of an operation that is not its payment''s'
+                    ELSE 'has a payment whose operation is not its receipt''s' END AS problem
+        FROM billing.external_payments AS p
+        FULL JOIN billing.receipts AS r
+          ON r.organization_id = p.organization_id AND r.attempt_id = p.attempt_id AND r.operation_id = p.operation_id
+        WHERE p.operation_id IS NULL OR r.operation_id IS NULL""",
+    ),
+    Check(
+        "receipt is posted",
+        "receipt",
+        """
+        SELECT r.organization_id, r.id AS subject,
+               CASE WHEN o.id IS NULL THEN 'has no operation in the journal'
+                    WHEN l.lot IS NULL THEN 'has an operation that opened no lot'
+                    ELSE concat_ws(' ', 'says', r.credits, 'credits for', r.total_cents - r.tax_cents, r.currency,
+                                   'and its lot', l.credits, 'for', l.basis_amount, l.basis_currency)
+               END AS problem
+        FROM billing.receipts AS r
+        LEFT JOIN ledger.operations AS o
+          ON o.lane = :lane AND o.organization_id = r.organization_id AND o.id = r.operation_id
+        LEFT JOIN ledger.lot_openings AS l
+          ON l.lane = o.lane AND l.organization_id = o.organization_id AND l.seq = o.seq
+        WHERE (l.credits = r.credits AND l.basis_amount = r.total_cents - r.tax_cents
+               AND l.basis_currency = r.currency) IS NOT TRUE""",
+    ),
+    Check(
+        "success is receipted",
+        "payatt",
+        """
+        SELECT a.organization_id, a.id AS subject,
+               'succeeded with ' || r.number || CASE r.number WHEN 1 THEN ' receipt' ELSE ' receipts' END
+                 || CASE WHEN q.settled_at IS NULL THEN ', its quote is not settled' ELSE '' END AS problem
+        FROM billing.payment_attempts AS a
+        LEFT JOIN billing.credit_quotes AS q ON q.organization_id = a.organization_id AND q.id = a.quote_id
+        CROSS JOIN LATERAL (SELECT count(*) AS number FROM billing.receipts AS r
+                            WHERE r.organization_id = a.organization_id AND r.attempt_id = a.id) AS r
+        WHERE a.state = 'succeeded' AND (r.number <> 1 OR q.settled_at IS NULL)""",
+    ),
+    Check(
+        "receipt is of a success",
+        "receipt",
+        """
+        SELECT r.organization_id, r.id AS subject,
+               CASE WHEN a.id IS NULL THEN 'has no attempt'
+                    WHEN a.quote_id <> r.quote_id THEN 'names another quote than its attempt'
+                    ELSE 'belongs to an attempt that is ' || a.state END AS problem
+        FROM billing.receipts AS r
+        LEFT JOIN billing.payment_attempts AS a ON a.organization_id = r.organization_id AND a.id = r.attempt_id
+        WHERE (a.state = 'succeeded' AND a.quote_id = r.quote_id) IS NOT TRUE""",
+    ),
+)
+
+
+async def problems(session: AsyncSession, organization_id: UUID | None, *, limit: int) -> list[Problem]:
+    """What does not agree, of one organization or of all, in the order of `CHECKS`; at most `limit` of it.
+
+    Run it in one REPEATABLE READ transaction. It reads all of billing and may take longer than a request may.
+    """
+    found: list[Problem] = []
+    for check in CHECKS:
+        found += await _run(session, check, organization_id, limit - len(found))
+    return found
+
+
+async def _run(session: AsyncSession, check: Check, organization_id: UUID | None, limit: int) -> list[Problem]:
+    own = "" if organization_id is None else "WHERE found.organization_id = :organization"
+    query = text(f"SELECT * FROM ({check.statement}) AS found {own} ORDER BY organization_id, subject LIMIT :limit")  # noqa: S608
+    known = {"lane": LANE, "system": SYSTEM_SCOPE, "organization": organization_id, "limit": limit}
+    connection = await session.connection()
+    rows = await connection.execute(query, known)
+    return [Problem(row.organization_id, check.name, f"{_shown(check, row.subject)} {row.problem}") for row in rows]
+
+
+def _shown(check: Check, subject: UUID | str) -> str:
+    return ids.external(check.prefix, subject) if check.prefix and isinstance(subject, UUID) else str(subject)

@@ -1,0 +1,55 @@
+"""What keeps one stranger from using up the service's connections."""
+
+import resource
+import select
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from api.running.serving import HEADERS_WITHIN_MS
+from tests.serving.purser import serving
+
+SILENT = 1_100
+"""More than the connections that Granian takes at once by default (1024 a process)."""
+FILES = 4_096
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < FILES:
+        pytest.skip("the limit of open files is too low for this test")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, FILES), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def connect(url: str, said: bytes = b"") -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", int(urlsplit(url).port or 0)), timeout=5)
+    connection.sendall(said)
+    return connection
+
+
+def test_silent_connections_do_not_stop_the_service_and_are_hung_up_on(folder, many_files):
+    with serving(folder) as service, ExitStack() as open_ones:
+        waiting = select.poll()
+        for number in range(SILENT):
+            begun = b"GET /healthz HTTP/1.1\r\n" if number % 2 else b""
+            waiting.register(open_ones.enter_context(connect(service.url, begun)), select.POLLIN)
+        assert httpx.get(f"{service.url}/healthz", timeout=3).status_code == 200
+        deadline = time.monotonic() + HEADERS_WITHIN_MS / 1000 + 5
+        while (ended := len(waiting.poll(0))) < SILENT and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert ended == SILENT
+
+
+def test_http_2_is_not_spoken_in_clear(folder):
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"
+    with serving(folder) as service, connect(service.url, preface) as connection:
+        answer = connection.recv(4096)
+    assert not answer or answer.startswith(b"HTTP/1.1 4"), answer
