@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypedDict
 
 from ledger.money import Currency
-from rails.rail import Order
+from rails.rail import Order, Reference
 
 ATTEMPT: Final = "purser_attempt"
 QUOTE: Final = "purser_quote"
@@ -99,3 +99,13 @@ def usd_cents(order: Order) -> int:
 def encoded(parameters: Mapping[str, Any]) -> str:
     """`parameters` as the JSON text that is stored: their order kept, the same bytes for the same values."""
     return json.dumps(parameters, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def references(event: Mapping[str, Any], kind_by_event: Mapping[str, str], *, method_id: str) -> tuple[Reference, ...]:
+    """The object that `event` is about, if it is of the method's making; a charge stands for its payment intent."""
+    kind = kind_by_event.get(str(event.get("type")))
+    thing = event_object(event)
+    if kind is None or origin(thing, method_id=method_id) is None:
+        return ()
+    external_id = thing.get("payment_intent" if thing.get("object") == "charge" else "id")
+    return (Reference(kind, external_id),) if isinstance(external_id, str) else ()

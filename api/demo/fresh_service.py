@@ -17,7 +17,7 @@ from typing import Final
 import httpx
 
 from api.demo.telling import Failed
-from api.running.children import environment, free_port, module, new_log
+from api.running.children import end, environment, free_port, module, new_log
 
 FOLDER: Final = Path(".purser-demo")
 START_TIMEOUT_S: Final = 60.0
@@ -74,7 +74,7 @@ def fresh_service() -> Iterator[Service]:
         try:
             yield service
         finally:
-            _stop(service.process)
+            end(service.process, within_s=STOP_TIMEOUT_S)
     finally:
         _remove(data_dir)
 
@@ -91,15 +91,6 @@ def _start(data_dir: Path) -> Service:
             stderr=subprocess.STDOUT,
         )
     return Service(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{sandbox_port}", data_dir, process)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _remove(data_dir: Path) -> None:

@@ -10,6 +10,7 @@ import errno
 import os
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -82,3 +83,13 @@ def free_port(host: str = "127.0.0.1") -> int:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
+
+
+def end(process: subprocess.Popen[bytes], *, within_s: float) -> None:
+    """Ask a child to end, and end it when it does not."""
+    process.terminate()
+    try:
+        process.wait(within_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

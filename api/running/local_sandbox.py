@@ -13,7 +13,7 @@ from typing import Final
 
 from api.reasons import CannotGoOn
 from api.running import remembered
-from api.running.children import environment, free_port, given_secretly, is_free, module, new_log
+from api.running.children import end, environment, free_port, given_secretly, is_free, module, new_log
 from api.running.remembered import Remembered
 
 HOST: Final = "127.0.0.1"
@@ -35,7 +35,7 @@ def running(data_dir: Path, *, port: int, webhook_url: str) -> Iterator[str]:
         _await_answer(process, chosen, data_dir)
         yield address(chosen)
     finally:
-        _stop(process)
+        end(process, within_s=STOP_TIMEOUT_S)
 
 
 def address(port: int) -> str:
@@ -90,12 +90,3 @@ def _await_answer(process: subprocess.Popen[bytes], port: int, data_dir: Path) -
         if process.poll() is not None or time.monotonic() > deadline:
             raise CannotGoOn(f"The sandbox does not start; {data_dir / 'sandbox.log'} says why.")
         time.sleep(_POLL_S)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

@@ -81,12 +81,7 @@ def action(session: Mapping[str, Any]) -> CheckoutAction | None:
 
 def references(event: Mapping[str, Any]) -> Sequence[Reference]:
     """The session or payment intent that `event` is about, if it is of our making."""
-    kind = _KIND_BY_EVENT.get(str(event.get("type")))
-    thing = stripe_objects.event_object(event)
-    if kind is None or stripe_objects.origin(thing, method_id=METHOD_ID) is None:
-        return ()
-    external_id = thing.get("payment_intent" if thing.get("object") == "charge" else "id")
-    return (Reference(kind, external_id),) if isinstance(external_id, str) else ()
+    return stripe_objects.references(event, _KIND_BY_EVENT, method_id=METHOD_ID)
 
 
 def facts(session: Mapping[str, Any]) -> Sequence[Fact]:

@@ -30,14 +30,15 @@ PAYMENT_INTENT: Final = "payment_intent"
 PAYABLE_UNTIL: Final = "purser_payable_until"
 """Stripe's deposits have no expiry of their own, so ours travels in the metadata of the stored request."""
 
-_EVENTS: Final = frozenset(
-    {
+_KIND_BY_EVENT: Final = dict.fromkeys(
+    (
         "payment_intent.succeeded",
         "payment_intent.processing",
         "payment_intent.payment_failed",
         "payment_intent.canceled",
         "charge.succeeded",
-    }
+    ),
+    PAYMENT_INTENT,
 )
 
 
@@ -82,11 +83,7 @@ def token_contract(deposit: Mapping[str, Any], *, network: Network) -> str | Non
 
 def references(event: Mapping[str, Any]) -> Sequence[Reference]:
     """The payment intent that `event` is about, if it is of our making."""
-    thing = stripe_objects.event_object(event)
-    if str(event.get("type")) not in _EVENTS or stripe_objects.origin(thing, method_id=METHOD_ID) is None:
-        return ()
-    external_id = thing.get("payment_intent" if thing.get("object") == "charge" else "id")
-    return (Reference(PAYMENT_INTENT, external_id),) if isinstance(external_id, str) else ()
+    return stripe_objects.references(event, _KIND_BY_EVENT, method_id=METHOD_ID)
 
 
 def facts(intent: Mapping[str, Any]) -> Sequence[Fact]:
