@@ -8,7 +8,7 @@ def here(measured, agent):
     return Agent(measured, agent.token, agent.agent_id, agent.organization_id)
 
 
-def test_quotes_purchases_and_cancels_of_an_organization_are_counted_together(measured, agent):
+def test_what_costs_the_service_most_is_counted_together_for_an_organization(measured, agent):
     hurried = here(measured, agent)
     quote = hurried.quote()
     attempt_id = hurried.buy(quote)["payment_attempt_id"]
@@ -19,6 +19,8 @@ def test_quotes_purchases_and_cancels_of_an_organization_are_counted_together(me
         hurried.send("POST", "/v1/credit-purchases/stripe-checkout-sessions", {"quote_id": quote["quote_id"]}),
         hurried.send("POST", "/v1/credit-purchases/stripe-x402-deposits", {"quote_id": quote["quote_id"]}),
         hurried.send("POST", f"/v1/credit-purchases/{attempt_id}/cancel"),
+        hurried.send("POST", "/v1/agents", {"agent_name": "one more", "runtime": "pytest"}),
+        hurried.send("POST", "/v1/tokens/rotate"),
     ]
     for answer in limited:
         wait_s = error_of(answer, 429, "RATE_LIMITED")["recovery"]["retry_after_seconds"]

@@ -12,7 +12,7 @@ from api.http import fields
 from api.http.authentication import agents_only, presented
 from api.http.context import AnyRequest, actor_of, house_of
 from api.http.envelope import Envelope, answer
-from api.http.rate_limits import count_signup
+from api.http.rate_limits import count_signup, measured
 from api.http.reading import body_of, query_of
 from api.http.routes.describe import described
 from api.http.views import people
@@ -53,7 +53,10 @@ async def whoami(request: AnyRequest) -> Envelope:
 
 
 @post(
-    "/v1/tokens/rotate", status_code=200, guards=[agents_only], opt=described("token rotate", body=fields.RotateAsked)
+    "/v1/tokens/rotate",
+    status_code=200,
+    guards=[agents_only, measured],
+    opt=described("token rotate", body=fields.RotateAsked),
 )
 async def rotate_token(request: AnyRequest) -> Envelope:
     """A new token for the agent; older ones end after a grace, so that an agent that loses this answer can ask again.
@@ -85,7 +88,12 @@ async def list_agents(request: AnyRequest) -> Envelope:
     return answer(request, people.agents_page(found, actor, limit=asked.limit))
 
 
-@post("/v1/agents", status_code=200, guards=[agents_only], opt=described("agents invite", body=fields.InviteAsked))
+@post(
+    "/v1/agents",
+    status_code=200,
+    guards=[agents_only, measured],
+    opt=described("agents invite", body=fields.InviteAsked),
+)
 async def invite(request: AnyRequest) -> Envelope:
     """Another agent in the organization, with a token of its own."""
     asked = await body_of(request, fields.InviteAsked)
