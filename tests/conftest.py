@@ -42,6 +42,13 @@ def pytest_configure_node(node: Any) -> None:
     cluster.configure_node(node)
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What tests found worth telling (`record_property`) stands at the end, whichever worker ran them."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            terminalreporter.write_line(f"{name}: {value}")
+
+
 @pytest.fixture(scope="session")
 def new_databases(pytestconfig: pytest.Config) -> Callable[[str], Database]:
     """`new_databases(purpose)`: a migrated database of its own; gone with the run."""

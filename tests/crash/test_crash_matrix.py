@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("method", ["stripe_checkout", "stripe_x402.exact.usdc"])
 def test_killed_anywhere_between_buying_and_granting_a_payment_grants_exactly_once(
-    method, new_databases, lone_sandbox, capsys
+    method, new_databases, lone_sandbox, record_property
 ):
     config = {"run_url": new_databases("crash").run_url, "sandbox": lone_sandbox, "method": method}
     ran = subprocess.run(
@@ -22,8 +22,8 @@ def test_killed_anywhere_between_buying_and_granting_a_payment_grants_exactly_on
     assert ran.returncode == 0, ran.stderr[-4000:]
     report = json.loads(ran.stdout)
     steps = len(report["points"]) // 2
-    with capsys.disabled():
-        print(f"\ncrash matrix of {method}: N = {steps} statements and calls, {len(report['results'])} runs")
+    said = f"{method}: N = {steps} statements and provider calls, {len(report['results'])} runs"
+    record_property("crash matrix", said)
     assert len(report["results"]) == 2 * steps + 1
     assert any("provider" in name for name in report["points"])
     for result in report["results"]:
