@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.wiring import House
 from billing import requests, sweeping
+from ledger.ids import external
 from rails.rail import OutcomeUnknown, ProviderRefused, RailUnavailable
 from webhooks import processing
 
@@ -80,13 +81,15 @@ async def _requests(house: House) -> bool:
         try:
             await requests.carry_out(house.sessions, rail, request_id, clock=house.clock)
         except (OutcomeUnknown, RailUnavailable, ProviderRefused) as error:
-            log.warning("request_not_answered", attempt_id=str(request_id.attempt_id), reason=str(error))
+            log.warning("request_not_answered", attempt_id=external("payatt", request_id.attempt_id), reason=str(error))
         except _OUTAGES:
             raise
         except Exception:
-            log.exception("request_failed", attempt_id=str(request_id.attempt_id))
+            log.exception("request_failed", attempt_id=external("payatt", request_id.attempt_id))
         else:
-            log.info("request_answered_late", attempt_id=str(request_id.attempt_id), number=request_id.number)
+            log.info(
+                "request_answered_late", attempt_id=external("payatt", request_id.attempt_id), number=request_id.number
+            )
     return False
 
 
@@ -94,7 +97,9 @@ async def _sweep(house: House) -> bool:
     """Look again at attempts that nobody came back for."""
     swept = await sweeping.sweep(house.sessions, rails=house.rails, livemode=house.livemode, clock=house.clock)
     for one in swept:
-        log.error("attempt_unfinished", attempt_id=str(one.attempt_id), reason=one.reason, exc_info=one.broken)
+        log.error(
+            "attempt_unfinished", attempt_id=external("payatt", one.attempt_id), reason=one.reason, exc_info=one.broken
+        )
     return False
 
 

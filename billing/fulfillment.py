@@ -15,7 +15,7 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from sqlmodel import col, select
@@ -40,6 +40,8 @@ from rails.rail import (
     PaymentSettled,
     Unaccountable,
 )
+
+UNDER_REVIEW: Final = "a payment arrived that does not agree with the quote; a person is looking at it"
 
 
 class Verdict(enum.StrEnum):
@@ -92,12 +94,20 @@ async def apply(
             # Only its money counts. Its other news must not end an attempt that has been opened again since.
             judged, operations = Judged(Verdict.NOTHING_NEW, "about an object that was replaced"), ()
         if judged.verdict is Verdict.PARKED:
+            _wait_for_a_person(attempt, now)
             return judged
         if letter is not None:
             await letter.done(session, now)
         if operations:
             _fresh(await posting.post(session, operations))
         return judged
+
+
+def _wait_for_a_person(attempt: PaymentAttempt, now: datetime) -> None:
+    """Money arrived that cannot be granted as it is. Until a person has looked, nobody is asked for more of it."""
+    state = after(AttemptState(attempt.state), Happening.PROCESSING)
+    if state != attempt.state:
+        attempt.state, attempt.reason, attempt.updated_at = state, UNDER_REVIEW, now
 
 
 def _fresh(posted: Sequence[Posted]) -> None:

@@ -18,6 +18,7 @@ from billing import fulfillment
 from billing.database import Sessions
 from billing.fulfillment import Verdict
 from billing.requests import Clock
+from ledger.ids import external
 from rails.rail import Fact, ProviderRefused, Rail, RailUnavailable, Reference
 from webhooks import inbox
 from webhooks.inbox import Hold
@@ -52,7 +53,7 @@ async def process(sessions: Sessions, letter: Letter, *, rails: Iterable[Rail], 
     except ProviderRefused as error:
         await _later(sessions, letter, f"the provider refused to be read: {error}", clock)
     except Exception as error:
-        log.exception("letter_failed", letter_id=str(letter.id), type=letter.type)
+        log.exception("letter_failed", letter_id=external("letter", letter.id), type=letter.type)
         await _later(sessions, letter, f"{type(error).__name__}", clock)
 
 
@@ -74,7 +75,7 @@ async def _apply(sessions: Sessions, letter: Letter, facts: list[Fact], *, livem
         judged = await fulfillment.apply(sessions, fact, livemode=livemode, now=clock(), letter=last)
         if judged.verdict is Verdict.PARKED:
             await inbox.finish(sessions, letter.id, "parked", reason=judged.reason, now=clock())
-            log.error("letter_parked", letter_id=str(letter.id), type=letter.type, reason=judged.reason)
+            log.error("letter_parked", letter_id=external("letter", letter.id), type=letter.type, reason=judged.reason)
             return
         if judged.verdict is Verdict.NOT_YET:
             await _later(sessions, letter, judged.reason or "not applicable yet", clock)
@@ -83,6 +84,12 @@ async def _apply(sessions: Sessions, letter: Letter, facts: list[Fact], *, livem
 
 async def _later(sessions: Sessions, letter: Letter, reason: str, clock: Clock, *, patient: bool = False) -> None:
     if await inbox.postpone(sessions, letter, reason=reason, patient=patient, now=clock()):
-        log.error("letter_parked", letter_id=str(letter.id), type=letter.type, reason=reason)
+        log.error("letter_parked", letter_id=external("letter", letter.id), type=letter.type, reason=reason)
     else:
-        log.warning("letter_postponed", letter_id=str(letter.id), type=letter.type, reason=reason, tries=letter.tries)
+        log.warning(
+            "letter_postponed",
+            letter_id=external("letter", letter.id),
+            type=letter.type,
+            reason=reason,
+            tries=letter.tries,
+        )

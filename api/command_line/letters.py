@@ -26,6 +26,7 @@ _SECRET_VALUE: Final = re.compile(
     r"((?:sk|rk|whsec|isk_r)_[A-Za-z0-9_]{4})[A-Za-z0-9_]+|\b(?:\d[ -]?){13,19}\b|_secret_[A-Za-z0-9]+"
 )
 REDACTED: Final = "[redacted]"
+WHOLE_ID: Final = len("letter_") + ids.LENGTH
 
 
 async def listed(house: House, *, state: str | None, limit: int, before: str | None) -> Table:
@@ -36,7 +37,10 @@ async def listed(house: House, *, state: str | None, limit: int, before: str | N
         found = await inbox.listed(
             session, state=state, before=None if before is None else parse(before), limit=min(limit, LISTED_MAX)
         )
-    table = Table("letter", "received", "state", "type", "tries", "reason", title=None, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("letter", "received", "state", "type", "tries", "reason"):
+        # An id that is cut cannot be looked up.
+        table.add_column(heading, no_wrap=heading == "letter", min_width=WHOLE_ID if heading == "letter" else None)
     for letter in found:
         table.add_row(
             ids.external(PREFIX, letter.id), f"{letter.received_at:%Y-%m-%d %H:%M:%S}", letter.state,

@@ -121,6 +121,9 @@ def _settled(session: Mapping[str, Any], common: stripe_objects.Common) -> Fact:
     totals = stripe_objects.nested(session, "total_details")
     if intent is None or totals is None or session.get("amount_subtotal") is None:
         return Unaccountable(**common, reason="the session is paid but shows no payment intent or no amounts")
+    received = (intent.get("amount_received"), intent.get("currency"), intent.get("livemode"))
+    if received != (session["amount_total"], session["currency"], session["livemode"]):
+        return Unaccountable(**common, reason="the payment intent does not agree with the session that it paid")
     card = stripe_objects.nested(intent, "latest_charge", "payment_method_details", "card")
     return PaymentSettled(
         **common,

@@ -52,6 +52,19 @@ async def test_money_that_does_not_agree_is_parked_and_grants_nothing(buyer, cha
     assert await spendable(buyer) == 0
 
 
+async def test_a_payer_whose_money_does_not_agree_is_not_asked_for_more_of_it(buyer):
+    quote = await buyer.quote()
+    attempt = await buyer.buy(quote)
+    await buyer.apply(await buyer.settled(attempt, subtotal=400, total=400))
+    found = await buyer.status(quote)
+    assert (found.attempt.state, found.action) == ("processing", None)
+    assert "a person is looking at it" in found.attempt.reason
+    await buyer.apply(await buyer.settled(attempt))
+    found = await buyer.status(quote)
+    assert (found.attempt.state, found.attempt.reason) == ("succeeded", None)
+    assert await spendable(buyer) == 500
+
+
 async def test_a_fact_of_an_attempt_that_is_not_here_yet_is_tried_again(buyer):
     judged = await buyer.apply(settled(new_id()))
     assert judged.verdict is Verdict.NOT_YET

@@ -27,7 +27,8 @@ from_unix = {"created": datetime(2026, 11, 21, 8, 0, tzinfo=UTC), "paid": dateti
 @pytest.fixture
 def intent(charge: Any) -> Any:
     def build(status: Any = "succeeded", **changes: Any) -> Any:
-        return {"id": "pi_3Nabc123", "object": "payment_intent", "status": status, "latest_charge": charge(), **changes}
+        paid = {"amount_received": 500, "currency": "usd", "livemode": False, "latest_charge": charge()}
+        return {"id": "pi_3Nabc123", "object": "payment_intent", "status": status, **paid, **changes}
 
     return build
 
@@ -81,7 +82,7 @@ def test_paid_session_settles_with_the_amounts_of_the_session(session: Any, inte
             payment_status="paid",
             amount_total=486,
             total_details=totals,
-            payment_intent=intent(),
+            payment_intent=intent(amount_received=486, livemode=True),
             livemode=True,
         )
     )
@@ -103,9 +104,23 @@ def test_paid_session_settles_with_the_amounts_of_the_session(session: Any, inte
     )
 
 
+@pytest.mark.parametrize("change", [{"amount_received": 499}, {"currency": "eur"}, {"livemode": True}])
+def test_paid_session_whose_intent_says_otherwise_is_nobodys_to_account_for(
+    session: Any, intent: Any, change: Any
+) -> None:
+    intent_says = {"amount_received": 500, "currency": "usd", "livemode": False, **change}
+    [fact] = messages.facts(
+        session(status="complete", payment_status="paid", livemode=False, payment_intent=intent(**intent_says))
+    )
+    assert isinstance(fact, Unaccountable)
+    assert "does not agree" in fact.reason
+
+
 def test_paid_session_whose_charge_is_not_shown_dates_from_the_session(session: Any, intent: Any) -> None:
     [fact] = messages.facts(
-        session(status="complete", payment_status="paid", payment_intent=intent(latest_charge=None))
+        session(
+            status="complete", payment_status="paid", payment_intent=intent(latest_charge=None, amount_received=500)
+        )
     )
     assert isinstance(fact, PaymentSettled)
     assert fact.occurred_at == from_unix["created"]

@@ -75,7 +75,7 @@ async def test_closing_an_open_session_expires_it(scripted: Any, door: Any, sess
 async def test_closing_a_session_that_was_paid_first_gives_the_settlement(
     scripted: Any, door: Any, session: Any, deposit_intent: Any, charge: Any
 ) -> None:
-    intent = deposit_intent(status="succeeded", latest_charge=charge())
+    intent = deposit_intent(status="succeeded", amount_received=500, latest_charge=charge())
     paid = session(status="complete", payment_status="paid", payment_intent=intent)
     server = await scripted((400, NOT_ANY_MORE), (200, paid))
     [fact] = await StripeCheckout(door(server.base)).close("cs_test_1")

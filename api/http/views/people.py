@@ -28,6 +28,10 @@ SHOWN_ONCE: Final = (
     "prompts, logs, issues, or product feedback"
 )
 """Word for word as the public client knows it: it says the same itself when it has saved the token."""
+MADE_NONE: Final = (
+    "No token was made, because return_token was not true; without one nobody can act as this agent. Sign up again "
+    "with return_token: true."
+)
 
 
 def as_actor(agent_id: UUID, organization_id: UUID) -> dict[str, Any]:
@@ -75,7 +79,7 @@ def rotated(done: Rotated, actor: Actor) -> dict[str, Any]:
 
 def signup_warnings(done: SignedUp) -> list[str]:
     """What somebody who signed up must know."""
-    warnings = [SHOWN_ONCE] if done.token is not None else []
+    warnings = [SHOWN_ONCE if done.token is not None else MADE_NONE]
     if done.contact_known and not done.rotated:
         warnings.append(
             "This contact has signed up before. Its current token was not presented, and an address is no key to "
