@@ -247,6 +247,7 @@ def service_running(
         "stripe_webhook_secrets": WEBHOOK_SECRET,
         "stripe_api_base": sandbox.url,
         "signups_per_minute": 1_000_000,
+        "requests_per_minute": 1_000_000,
         "log_format": "json",
         **settings,
     }
