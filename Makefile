@@ -10,13 +10,14 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 PYTEST := $(PY) -m pytest -n 2 -rs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-long check-format check-lint check-types check-architecture format lock clean
+.PHONY: help demo serve test test-long bench check-format check-lint check-types check-architecture format lock clean
 
 help: ## print this list
 	@echo "make demo       walk one agent through both rails, on a service that is removed afterwards"
 	@echo "make serve      run the service in ./.purser until Ctrl-C; options: make serve ARGS='--port 9000'"
 	@echo "make test       format, lint, types, architecture and tests; at most 10 minutes"
 	@echo "make test-long  what takes longer"
+	@echo "make bench      measure every row of bench/, half an hour; options: make bench PGLEDGER=path ARGS='--rounds 3'"
 	@echo "make format     put the code into its form"
 	@echo "make lock       compile pyproject.toml into the two lock files (needs uv)"
 	@echo "make clean      remove the environment and all caches; ./.purser stays"
@@ -34,6 +35,10 @@ test: check-format check-lint check-types check-architecture
 test-long: .venv/.test
 	$(PYTEST) -m long
 	$(PYTEST) --postgres-version=16 tests/books tests/house tests/billing
+
+# Each row alone: python -m bench.<row>. With a checkout of pgledger its own SQL is measured, else our re-implementation.
+bench: .venv/.test
+	@$(PY) -m bench $(if $(PGLEDGER),--pgledger "$(PGLEDGER)") $(ARGS)
 
 check-format: .venv/.test
 	$(PY) -m ruff format --check .

@@ -19,7 +19,7 @@ from rich.markup import escape
 from sqlalchemy.exc import SQLAlchemyError
 
 from api import demo, logs, worker
-from api.command_line import books, letters
+from api.command_line import books, keys, letters
 from api.command_line.banner import banner
 from api.command_line.console import complain, console, visible
 from api.http.routes.health import VERSION
@@ -29,8 +29,13 @@ from api.running import checks, embedding, migrating, remembered, serving
 from api.running.children import die_with_parent
 from api.settings import Settings
 from api.wiring import House, build
+from billing import operator_keys
+from billing.scopes import Scope
 
 LETTERS_LISTED: Final = 50
+KEYS_LISTED: Final = 50
+GRACE_S: Final = int(operator_keys.GRACE.total_seconds())
+GRACE_S_MAX: Final = int(operator_keys.GRACE_MAX.total_seconds())
 
 T = TypeVar("T")
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the embedded database.")]
@@ -44,6 +49,10 @@ app = typer.Typer(
 )
 letters_app = typer.Typer(name="letters", help="The letters of the payment providers.", invoke_without_command=True)
 app.add_typer(letters_app)
+keys_app = typer.Typer(
+    name="keys", help="The keys of operators: of the products that spend and grant credits.", no_args_is_help=True
+)
+app.add_typer(keys_app)
 
 
 def main() -> None:
@@ -199,6 +208,45 @@ def letters_retry(letter: str, data_dir: DataDir = None) -> None:
     console().print(f"{letter} waits for the worker again.")
 
 
+@keys_app.command("create")
+def keys_create(
+    name: Annotated[str, typer.Option(help="Who holds the key.")],
+    scope: Annotated[list[Scope], typer.Option(help="What it may do; give one --scope for each.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Make an operator key and print its token, this once."""
+    keys.print_new(_in_house(data_dir, lambda house: keys.created(house, name=name, scopes=scope)))
+
+
+@keys_app.command("list")
+def keys_list(
+    limit: Annotated[int, typer.Option(min=1, max=keys.LISTED_MAX)] = KEYS_LISTED,
+    after: Annotated[str | None, typer.Option(help="Only keys newer than this one.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """List operator keys, oldest first, without their tokens."""
+    console().print(_in_house(data_dir, lambda house: keys.listed(house, limit=limit, after=after)))
+
+
+@keys_app.command("rotate")
+def keys_rotate(
+    key_id: str,
+    grace: Annotated[
+        int, typer.Option(min=0, max=GRACE_S_MAX, help="Seconds that older tokens still work; 0 after a leak.")
+    ] = GRACE_S,
+    data_dir: DataDir = None,
+) -> None:
+    """Give a key a new token and print it, this once. The key stays the same, and so does what it may do."""
+    keys.print_new(_in_house(data_dir, lambda house: keys.rotated(house, key_id, grace_s=grace)))
+
+
+@keys_app.command("revoke")
+def keys_revoke(key_id: str, data_dir: DataDir = None) -> None:
+    """End a key and all its tokens, at once."""
+    ended = _in_house(data_dir, lambda house: keys.revoked(house, key_id))
+    console().print(f"{key_id} was revoked at {ended.revoked_at:%Y-%m-%d %H:%M:%S} UTC; its tokens work no more.")
+
+
 @app.command("books")
 def books_of(organization: str, data_dir: DataDir = None) -> None:
     """Print one organization's trial balance (org_platform: what belongs to none)."""
@@ -210,16 +258,20 @@ def books_of(organization: str, data_dir: DataDir = None) -> None:
 @app.command()
 def verify(
     organization: Annotated[str | None, typer.Argument(help="One organization; all when left out.")] = None,
+    head: Annotated[
+        list[str] | None, typer.Option(help="A head that was published, as org_…=HEX@SEQ; may be given often.")
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Rebuild balances and hash chain from the journal, compare it with what was paid, and name what does not fit."""
     which = None if organization is None else books.parse_organization(organization)
-    found = _in_house(data_dir, lambda house: books.verify(house, which))
+    heads = books.parse_heads(head or [], of=which)
+    with books.progress_told() as progress:
+        found = _in_house(data_dir, lambda house: books.verify(house, which, published=heads, progress=progress))
     out = console()
     for one in found.mismatches:
-        out.print(
-            f"[bold red]WRONG[/] {books.organization_name(one.organization_id)} {one.place}: {escape(one.problem)}"
-        )
+        whose = books.organization_name(one.organization_id)
+        out.print(f"[bold red]WRONG[/] {whose} {escape(visible(f'{one.place}: {one.problem}'))}")
     if not found.mismatches:
         number = f"{found.count} {'book' if found.count == 1 else 'books'}"
         out.print(f"{number} verified: journal, balances, lots and hash chain agree.")

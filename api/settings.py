@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     requests_per_minute: int = Field(
         120, ge=1, description="quotes, purchases and cancels one organization may ask for in a minute"
     )
+    refusals_per_minute: int = Field(
+        120, ge=1, description="refused spends of one agent in a minute, before it must wait"
+    )
     trusted_proxies: Annotated[list[IPv4Network | IPv6Network], NoDecode] = Field(
         [], description="networks of proxies whose `X-Forwarded-For` is believed, separated by commas"
     )

@@ -14,12 +14,14 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api.metrics import LaneMetrics
 from api.reasons import UNUSABLE_SETTINGS, CannotGoOn
 from api.settings import Settings
-from billing.database import ANSWER_TIMEOUT_S, Sessions, engine, sessions
+from billing.database import ANSWER_TIMEOUT_S, Sessions, connector, engine, sessions
 from billing.packs import METHODS, STRIPE_CHECKOUT, STRIPE_X402
 from billing.purchases import Place
 from billing.requests import Clock
+from ledger.lane import Lane
 from rails.rail import Rail
 from rails.stripe_checkout.rail import StripeCheckout
 from rails.stripe_door import StripeDoor
@@ -56,6 +58,9 @@ class House:
     """By method: each has its own, so that a key that may not do one thing does not close the other."""
     offered: frozenset[str]
     place: Place
+    lane: Lane
+    """The hot path into the books. It takes operations while the application runs."""
+    metrics: LaneMetrics
     clock: Clock = now
     letters_arrived: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a letter was stored by this process, so that its worker need not wait for its next look."""
@@ -128,6 +133,7 @@ def build(settings: Settings, *, clock: Clock = now, answer_timeout_s: int | Non
             STRIPE_X402.method_id: StripeX402(doors[STRIPE_X402.method_id], api_version=settings.stripe_crypto_version),
         }
     wanted = {STRIPE_CHECKOUT.method_id: settings.stripe_checkout, STRIPE_X402.method_id: settings.stripe_x402}
+    metrics = LaneMetrics()
     return House(
         settings=settings,
         database=database,
@@ -136,6 +142,8 @@ def build(settings: Settings, *, clock: Clock = now, answer_timeout_s: int | Non
         doors=doors,
         offered=frozenset(method_id for method_id in rails if wanted[method_id]),
         place=Place(settings.url, settings.offer()),
+        lane=Lane(connector(database), metrics),
+        metrics=metrics,
         clock=clock,
     )
 

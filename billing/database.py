@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
+import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -23,6 +24,8 @@ _WAITS: Final = {
     "timezone": "UTC",
     "application_name": "purser",
 }
+_OPTIONS: Final = frozenset({"host", "port", "user", "password", "database", "ssl", "target_session_attrs"})
+"""What of a URL the driver itself understands."""
 
 
 def engine(
@@ -45,6 +48,16 @@ def engine(
         },
         hide_parameters=True,
     )
+
+
+def connector(on: AsyncEngine) -> Callable[[], Awaitable[Any]]:
+    """What opens one raw connection to the same database, for the lane: sessions are too slow for the hot path."""
+    options = {key: value for key, value in on.dialect.create_connect_args(on.url)[1].items() if key in _OPTIONS}
+
+    async def connect() -> Any:
+        return await asyncpg.connect(**options, timeout=CONNECT_TIMEOUT_S, server_settings=_WAITS)
+
+    return connect
 
 
 def sessions(on: AsyncEngine) -> Sessions:

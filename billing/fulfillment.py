@@ -23,6 +23,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from billing import activity, posting_rules, quotes
 from billing.attempts import AttemptState, Happening, after
+from billing.catching_up import catch_up
 from billing.database import Sessions
 from billing.fresh import new_id
 from billing.requests import locked_attempt
@@ -78,6 +79,14 @@ async def apply(
 
     Raises only when something is broken; then nothing of the transaction stays.
     """
+    try:
+        return await _apply(sessions, fact, livemode=livemode, now=now, letter=letter)
+    except posting.BehindSchedule as behind:
+        await catch_up(sessions, behind.organization_id)
+    return await _apply(sessions, fact, livemode=livemode, now=now, letter=letter)
+
+
+async def _apply(sessions: Sessions, fact: Fact, *, livemode: bool, now: datetime, letter: LetterLock | None) -> Judged:
     async with sessions() as session, session.begin():
         if letter is not None and not await letter.lock(session):
             return Judged(Verdict.NOTHING_NEW, "the letter is done")
@@ -198,21 +207,19 @@ async def _settle(
     why_not = disagreement(fact, Expected(quote.price_cents, quote.currency, livemode))
     if why_not is not None:
         return Judged(Verdict.PARKED, why_not), ()
-    operation_id = new_id(now)
-    session.add(_external_payment(fact, attempt, operation_id, now))
-    receipt = _receipt(fact, quote, attempt, operation_id, now)
+    granted = posting_rules.purchase(
+        fact,
+        organization_id=attempt.organization_id,
+        credits_=quote.credits,
+        expire_after_days=quote.credits_expire_after_days,
+    )
+    session.add(_external_payment(fact, attempt, granted.id, now))
+    receipt = _receipt(fact, quote, attempt, granted.id, now)
     session.add(receipt)
     activity.payment_backed_granted(session, quote, receipt, now)
     attempt.state = after(AttemptState(attempt.state), Happening.SETTLED)
     attempt.object_id, attempt.reason, attempt.updated_at = fact.object_id, None, now
     quote.settled_at = fact.occurred_at
-    granted = posting_rules.purchase(
-        fact,
-        organization_id=attempt.organization_id,
-        operation_id=operation_id,
-        credits_=quote.credits,
-        expire_after_days=quote.credits_expire_after_days,
-    )
     return Judged(Verdict.APPLIED), (granted,)
 
 

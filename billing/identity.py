@@ -107,7 +107,11 @@ async def _token_row(session: AsyncSession, token: str) -> tuple[AgentToken, Age
         return None
     query = (
         select(AgentToken, Agent)
-        .join(Agent, col(Agent.id) == col(AgentToken.agent_id))
+        .join(
+            Agent,
+            (col(Agent.organization_id) == col(AgentToken.organization_id))
+            & (col(Agent.id) == col(AgentToken.agent_id)),
+        )
         .where(col(AgentToken.id) == token_id)
     )
     row = (await session.exec(query)).first()
@@ -181,7 +185,7 @@ async def sign_up(
         await session.flush()
         agent = await _add_agent(session, organization_id, newcomer, now)
         token = _token_if(session, agent, want_token, now)
-        await posting.post(session, [opening(id=new_id(now), organization_id=organization_id, event_at=now)])
+        await posting.post(session, [opening(organization_id=organization_id, event_at=now)])
         return SignedUp(agent, token, rotated=False, contact_known=newest is not None)
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from ledger.money import usd
-from ledger.operations import SYSTEM_SCOPE, Kind, LotCause, LotOpening, Operation, Transfer, credits_granted
+from ledger.operations import SYSTEM_SCOPE, Kind, LotCause, LotOpening, Operation, Transfer
 from rails.rail import PaymentSettled
 
 
@@ -14,7 +14,6 @@ def purchase(
     fact: PaymentSettled,
     *,
     organization_id: UUID,
-    operation_id: UUID,
     credits_: int,
     expire_after_days: int | None,
 ) -> Operation:
@@ -23,14 +22,13 @@ def purchase(
     The lot's basis is what was paid net of tax. The key is the payment itself, so one payment is granted once.
     """
     net = fact.total - fact.tax
-    transfers = [credits_granted(credits_)]
+    transfers = []
     if net:
         transfers.append(Transfer("stripe_clearing", "deferred_revenue", usd(net)))
     if fact.tax:
         transfers.append(Transfer("stripe_clearing", "sales_tax_payable", usd(fact.tax)))
     expires_at = fact.occurred_at + timedelta(days=expire_after_days) if expire_after_days is not None else None
     return Operation(
-        id=operation_id,
         organization_id=organization_id,
         kind=Kind.GRANT,
         scope=SYSTEM_SCOPE,

@@ -50,7 +50,7 @@ CHECKS: Final = (
                     ELSE 'has an operation that is not its grant' END AS problem
         FROM billing.external_payments AS p
         LEFT JOIN ledger.operations AS o
-          ON o.lane = :lane AND o.organization_id = p.organization_id AND o.id = p.operation_id
+          ON o.organization_id = p.organization_id AND o.id = p.operation_id
         WHERE (o.scope = :system AND o.key = 'grant:' || p.kind || ':' || p.external_id) IS NOT TRUE""",
     ),
     Check(
@@ -90,7 +90,7 @@ CHECKS: Final = (
                END AS problem
         FROM billing.receipts AS r
         LEFT JOIN ledger.operations AS o
-          ON o.lane = :lane AND o.organization_id = r.organization_id AND o.id = r.operation_id
+          ON o.organization_id = r.organization_id AND o.id = r.operation_id
         LEFT JOIN ledger.lot_openings AS l
           ON l.lane = o.lane AND l.organization_id = o.organization_id AND l.seq = o.seq
         WHERE (l.credits = r.credits AND l.basis_amount = r.total_cents - r.tax_cents

@@ -36,6 +36,15 @@ class Refusal(enum.Enum):
     AUTH_REQUIRED = Rule(
         401, False, "a valid agent token is required", "Sign up for a token, or present the one you have as a bearer."
     )
+    SCOPE_MISSING = Rule(
+        403, False, "this key may not do that", "Ask whoever made the key for one with the scope that is named."
+    )
+    NOT_THE_MAKER = Rule(
+        403,
+        False,
+        "another principal made this hold, and only that one may end it",
+        "Leave it to whoever made the hold; an operator key with the scope admin may end it too.",
+    )
     NOT_FOUND = Rule(404, False, "there is nothing here by that name", "Check the path or the id.")
     METHOD_NOT_ALLOWED = Rule(405, False, "this path does not take that method", "Use the method in the allow header.")
     BODY_TOO_LARGE = Rule(413, False, "the body is too large", "Send a smaller body.")
@@ -83,6 +92,44 @@ class Refusal(enum.Enum):
     AGENT_LIMIT_REACHED = Rule(
         409, False, "the organization has as many agents as it may have", "Revoke an agent that is not needed."
     )
+    SPENDING_CONFLICT = Rule(
+        409,
+        False,
+        "this idempotency key was used for something else",
+        "Repeat the same request to see its answer, or send this one with a fresh key.",
+    )
+    HOLD_EXPIRED = Rule(
+        409,
+        False,
+        "the hold's deadline has passed and its credits went back",
+        "Spend what the work cost with POST /v1/spends and a fresh key; next time extend the hold before its deadline.",
+    )
+    HOLD_CLOSED = Rule(
+        409, False, "the hold was captured or voided and holds nothing any more", "Look at it with GET /v1/holds."
+    )
+    HOLD_FROZEN = Rule(
+        409,
+        True,
+        "credits of this hold are frozen while their payment is questioned",
+        "Capture again later, void the hold, or extend it.",
+    )
+    AMOUNT_EXCEEDS_REST = Rule(
+        409, False, "that is more than is left", "Ask for at most the rest that the recovery names."
+    )
+    CREDITS_TOO_FRAGMENTED = Rule(
+        409, False, "that many credits lie in too many small lots", "Spend them in several smaller parts."
+    )
+    GROUP_REFUSED = Rule(
+        409,
+        False,
+        "another operation of the group was refused, so none was posted",
+        "Look at the one that was refused.",
+    )
+    SPENDER_PAUSED = Rule(409, True, "spending of this agent is paused", "Ask an operator to end the pause.")
+    SPEND_CAP_EXCEEDED = Rule(
+        402, False, "that would exceed a spend cap of the agent", "Wait until the cap frees up, or ask an operator."
+    )
+    QUOTA_EXCEEDED = Rule(402, False, "there are not enough credits", "Buy credits, then send it with a fresh key.")
     PAYMENT_PROVIDER_REFUSED = Rule(
         502, False, "the payment provider refused the request", "Quote again, perhaps on the other payment method."
     )
@@ -95,6 +142,13 @@ class Refusal(enum.Enum):
         "the payment provider has not confirmed the request; nothing is lost and nothing will be asked twice",
         "Send the same request with the same idempotency key again.",
     )
+    POSTING_OUTCOME_UNKNOWN = Rule(
+        503,
+        True,
+        "the database did not answer in time, so the request may have been posted or not",
+        "Send the same request with the same idempotency key until it is answered; nothing is posted twice.",
+    )
+    OVERLOADED = Rule(503, True, "too many requests are waiting; nothing was posted", "Send the same request again.")
     SERVICE_UNAVAILABLE = Rule(503, True, "the service cannot answer now", "Try the same request again.")
     INTERNAL_ERROR = Rule(500, True, "something went wrong on our side", "Try again; name the trace id if it persists.")
 

@@ -34,7 +34,7 @@ class Root(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One account of the chart. `floored` accounts never fall below zero on their normal side."""
+    """One account of the chart. `floored` accounts never fall below zero."""
 
     code: str
     currency: Currency
@@ -75,6 +75,10 @@ CHART: Final = (
 )
 
 BY_CODE: Final = {account.code: account for account in CHART}
+NUMBERS: Final = {account.code: number for number, account in enumerate(CHART, 1)}
+"""How the lines of an operation name an account: its place in the chart. A new account goes to the end."""
+
+BY_NUMBER: Final = {number: BY_CODE[code] for code, number in NUMBERS.items()}
 
 
 def account(code: str) -> Account:

@@ -1,16 +1,17 @@
-"""What can be posted: an operation with its transfers and the lot it opens, as frozen values.
+"""What can be posted: operations as frozen values. Pure.
 
-An operation is one accepted request in one book. Its id is made by the caller; its key makes it happen once for ever:
-the same (scope, key) with the same content is answered with the first outcome, with other content it is refused.
+An operation is one request in one book. Its scope says who asks (an agent, an operator key, or the service itself),
+its key makes it happen once for ever: the same (scope, key) with the same content is answered with the first outcome,
+with other content it is refused. The id of an operation is made from its book, scope and key, so whoever knows those
+knows it beforehand; a hold has the id of the operation that made it.
 """
 
 from __future__ import annotations
 
 import enum
 import hashlib
-import json
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -23,18 +24,50 @@ LANE: Final = 0
 PLATFORM: Final = UUID("00000000-0000-7000-8000-000000000000")
 """The organization id of the platform book, `org_platform`."""
 
-SYSTEM_SCOPE: Final = "system"
+SYSTEM_SCOPE: Final = UUID(int=0)
 """The scope of what the service itself posts. No request can reach it."""
 
 TRANSFERS_MAX: Final = 16
 KEY_LENGTH_MAX: Final = 255
+HOLD_MAX: Final = timedelta(days=30)
+"""How long a hold may last, extensions included."""
+
+RETURNED_LOT_DAYS: Final = 30
+"""For how long credits live that come back to a lot that has expired."""
+
+PRIORITY: Final = 100
 
 
 class Kind(enum.StrEnum):
-    """What an operation is. The value stands in the journal."""
+    """What an operation is. The value stands in the journal. The last two the books post by themselves."""
 
     OPENING = "opening"
     GRANT = "grant"
+    SPEND = "spend"
+    HOLD = "hold"
+    CAPTURE = "capture"
+    VOID = "void"
+    EXTEND = "extend"
+    SPEND_REFUND = "spend_refund"
+    CLAW_BACK = "claw_back"
+    REINSTATE = "reinstate"
+    SETTLE_OWED = "settle_owed"
+    FREEZE = "freeze"
+    UNFREEZE = "unfreeze"
+    SET_CAPS = "set_caps"
+    HOLD_EXPIRY = "hold_expiry"
+    LOT_EXPIRY = "lot_expiry"
+
+
+COUNTED: Final = frozenset({
+    Kind.SPEND, Kind.HOLD, Kind.CAPTURE, Kind.SPEND_REFUND, Kind.CLAW_BACK, Kind.REINSTATE, Kind.SETTLE_OWED,
+})  # fmt: skip
+"""Kinds that are of one credit or more."""
+
+TARGETED: Final = frozenset({
+    Kind.CAPTURE, Kind.VOID, Kind.EXTEND, Kind.SPEND_REFUND, Kind.CLAW_BACK, Kind.REINSTATE, Kind.FREEZE, Kind.UNFREEZE,
+})  # fmt: skip
+"""Kinds that are about a hold, an operation or a grant."""
 
 
 class LotCause(enum.StrEnum):
@@ -47,18 +80,19 @@ class LotCause(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """One debit, one credit, one amount. `into_lot` says that its credits are those of the lot the operation opens."""
+    """Money from one account to another of the same currency: one debit, one credit, one amount."""
 
     debit: str
     credit: str
     money: Money
-    into_lot: bool = False
 
     def __post_init__(self) -> None:
         if self.debit == self.credit:
             raise ValueError("a transfer moves between two different accounts")
         if not 0 < self.money.amount <= AMOUNT_MAX:
             raise ValueError(f"a transfer moves a positive amount, not {self.money.amount}")
+        if self.money.currency is Currency.CREDIT:
+            raise ValueError("credits are moved by what the operation is, not by a transfer")
         for code in (self.debit, self.credit):
             if chart.account(code).currency is not self.money.currency:
                 raise ValueError(f"account {code} is not kept in {self.money.currency}")
@@ -75,7 +109,7 @@ class LotOpening:
     credits: int
     basis: Money | None
     expires_at: datetime | None
-    priority: int = 100
+    priority: int = PRIORITY
 
     def __post_init__(self) -> None:
         if not 0 < self.credits <= AMOUNT_MAX:
@@ -87,60 +121,105 @@ class LotOpening:
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
-    """One request to a book. `terms` is what it changes that no transfer or lot shows, in canonical JSON."""
+class Caps:
+    """What a spender may spend, in credits; none means no limit. Windows are the UTC hour, day and month.
 
-    id: UUID
+    `total` counts from the time the first cap was set. A paused spender spends nothing.
+    """
+
+    per_spend: int | None = None
+    per_hour: int | None = None
+    per_day: int | None = None
+    per_month: int | None = None
+    total: int | None = None
+    paused: bool = False
+
+    def __post_init__(self) -> None:
+        for cap in (self.per_spend, self.per_hour, self.per_day, self.per_month, self.total):
+            if cap is not None and not 0 <= cap <= AMOUNT_MAX:
+                raise ValueError("a cap is 0 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One request to a book. Which fields a kind uses stands in `docs/postings.md`.
+
+    `event_at` is when it happened in the world, none for the time of posting. Operations of one call with the same
+    `group` above 0 stand next to each other, are of one book, and are posted all or none.
+    """
+
     organization_id: UUID
     kind: Kind
-    scope: str
+    scope: UUID
     key: str
-    event_at: datetime
     cause: str
+    event_at: datetime | None = None
+    credits: int = 0
+    spender: UUID | None = None
+    target: UUID | None = None
+    deadline: datetime | None = None
+    final: bool = True
     transfers: tuple[Transfer, ...] = ()
     lot: LotOpening | None = None
-    terms: str | None = None
+    caps: Caps | None = None
+    group: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < len(self.key) <= KEY_LENGTH_MAX:
             raise ValueError(f"a key has 1 to {KEY_LENGTH_MAX} characters")
+        if not self.key.isascii() or "\0" in self.key + self.cause:
+            _require_storable(self.key + self.cause)
         if len(self.transfers) > TRANSFERS_MAX:
             raise ValueError(f"an operation has at most {TRANSFERS_MAX} transfers")
-        if self.event_at.tzinfo is None:
-            raise ValueError("event_at says its time zone")
-        moved = sum(transfer.money.amount for transfer in self.transfers if transfer.into_lot)
-        if moved != (self.lot.credits if self.lot else 0):
-            raise ValueError("what moves into a lot is exactly what the lot is opened with")
+        if not (self.kind in COUNTED) <= self.credits <= AMOUNT_MAX:
+            raise ValueError(f"a {self.kind} is of 1 credit or more")
+        if (self.kind in TARGETED) != (self.target is not None):
+            raise ValueError(f"a {self.kind} names what it is about, and only such kinds do")
+        for moment in (self.event_at, self.deadline):
+            if moment is not None and moment.tzinfo is None:
+                raise ValueError("a time says its zone")
+
+    @property
+    def id(self) -> UUID:
+        """The operation's id, known before it is posted."""
+        return operation_id(self.organization_id, self.scope, self.key)
 
     def fingerprint(self) -> bytes:
-        """16 bytes over the content that a repetition must share: everything but the id and the time of asking."""
-        content = [
-            self.kind.value,
-            self.cause,
-            [
-                [transfer.debit, transfer.credit, transfer.money.amount, transfer.money.currency, transfer.into_lot]
-                for transfer in self.transfers
-            ],
-            _lot_content(self.lot),
-            self.terms,
-        ]
-        text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(text.encode()).digest()[:16]
+        """16 bytes over the content that a repetition must share: everything but the key and the time of asking."""
+        content = (
+            self.kind.value, self.cause, self.credits, self.spender, self.target, _microseconds(self.deadline),
+            self.final, self.transfers and _transfers_content(self.transfers), self.lot and _lot_content(self.lot),
+            self.caps and tuple(getattr(self.caps, f.name) for f in fields(self.caps)),
+        )  # fmt: skip
+        return hashlib.sha256(repr(content).encode()).digest()[:16]
 
 
-def _lot_content(lot: LotOpening | None) -> list[object] | None:
-    if lot is None:
-        return None
-    expires = lot.expires_at.astimezone(UTC).isoformat() if lot.expires_at else None
-    basis = [lot.basis.amount, lot.basis.currency] if lot.basis else None
-    return [lot.cause.value, lot.credits, basis, expires, lot.priority]
+def _require_storable(text: str) -> None:
+    """Raises `ValueError` for what PostgreSQL keeps in no text: NUL, and what has no UTF-8."""
+    text.encode()
+    if "\0" in text:
+        raise ValueError("a text has no NUL in it")
 
 
-def opening(*, id: UUID, organization_id: UUID, event_at: datetime) -> Operation:  # noqa: A002 - the field's own name
+def operation_id(organization_id: UUID, scope: UUID, key: str) -> UUID:
+    """The id of the operation under this key: a version 8 UUID (RFC 9562, 5.8) of their SHA-256."""
+    digest = hashlib.sha256(organization_id.bytes + scope.bytes + key.encode()).hexdigest()
+    return UUID(f"{digest[:12]}8{digest[13:16]}a{digest[17:32]}")
+
+
+def _microseconds(moment: datetime | None) -> int | None:
+    return None if moment is None else (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def _transfers_content(transfers: tuple[Transfer, ...]) -> tuple[object, ...]:
+    return tuple((t.debit, t.credit, t.money.amount, t.money.currency.value) for t in transfers)
+
+
+def _lot_content(lot: LotOpening) -> tuple[object, ...]:
+    basis = (lot.basis.amount, lot.basis.currency.value) if lot.basis else None
+    return (lot.cause.value, lot.credits, basis, _microseconds(lot.expires_at), lot.priority)
+
+
+def opening(*, organization_id: UUID, event_at: datetime) -> Operation:
     """The first operation of every book."""
-    return Operation(id, organization_id, Kind.OPENING, SYSTEM_SCOPE, "opening", event_at, cause="opening")
-
-
-def credits_granted(credits_: int) -> Transfer:
-    """The credit side of every grant: `credits_` come into the wallet, as the lot that the operation opens."""
-    return Transfer("wallet", "issued", Money(credits_, Currency.CREDIT), into_lot=True)
+    return Operation(organization_id, Kind.OPENING, SYSTEM_SCOPE, "opening", "opening", event_at)

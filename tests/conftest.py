@@ -13,8 +13,11 @@ from pydantic import SecretStr
 
 from api.settings import Settings
 from api.wiring import House, build
-from tests import postgres_cluster as cluster
-from tests.service import (
+
+pytest.register_assert_rewrite("tests.model.rows", "tests.model.world")
+
+from tests import postgres_cluster as cluster  # noqa: E402
+from tests.service import (  # noqa: E402
     HOST,
     STRIPE_KEY,
     WEBHOOK_SECRET,

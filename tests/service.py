@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import http.client
@@ -13,19 +14,29 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, TypeVar
+from uuid import UUID
 
 import httpx
+from pydantic import SecretStr
 
 import migrations
 from api.postgres.connection import ask
 from api.postgres.databases import create_database, database_exists
 from api.postgres.server import Server
-from api.wiring import async_url
+from api.settings import Settings
+from api.wiring import House, async_url, build
+from billing import operator_keys
+from billing.scopes import Scope
+from ledger import ids, posting
+from ledger.money import usd
+from ledger.operations import SYSTEM_SCOPE, Caps, Kind, LotCause, LotOpening, Operation, Transfer
+from ledger.outcomes import Posted
 
 T = TypeVar("T")
 
@@ -210,7 +221,8 @@ class Service:
 
     @contextmanager
     def client(self) -> Iterator[httpx.Client]:
-        with httpx.Client(base_url=self.url, timeout=20) as client:
+        # A connection that was quiet for a while is not used again: the server may be closing it just then.
+        with httpx.Client(base_url=self.url, timeout=20, limits=httpx.Limits(keepalive_expiry=2)) as client:
             yield client
 
     def raw(self, request: bytes, *, sent_in: int = 1 << 20) -> httpx.Response:
@@ -258,17 +270,15 @@ def service_running(
 
 
 @dataclass
-class Agent:
-    """An agent that signed up, and what it does. Answers are checked to be envelopes; `data` of successes is given."""
+class Caller:
+    """Somebody with a token, or with none. Answers are checked to be envelopes; `data` of successes is given."""
 
     client: httpx.Client
     token: str
-    agent_id: str
-    organization_id: str
 
     @property
     def headers(self) -> dict[str, str]:
-        return {"authorization": f"Bearer {self.token}"}
+        return {"authorization": f"Bearer {self.token}"} if self.token else {}
 
     def send(self, method: str, path: str, body: Any = None, **query: Any) -> httpx.Response:
         """Any request; the raw answer."""
@@ -279,6 +289,29 @@ class Agent:
 
     def post(self, path: str, body: Any = None) -> dict[str, Any]:
         return data_of(self.send("POST", path, body))
+
+    def ask(self, path: str, key: str | None = None, **body: Any) -> httpx.Response:
+        """A POST about the books, under a fresh idempotency key unless one is given; the raw answer."""
+        return self.send("POST", path, {"idempotency_key": key or new_key(), **body})
+
+    def do(self, path: str, key: str | None = None, **body: Any) -> dict[str, Any]:
+        """The same, which succeeds."""
+        return data_of(self.ask(path, key, **body))
+
+
+@dataclass
+class Operator(Caller):
+    """An operator key."""
+
+    key_id: UUID
+
+
+@dataclass
+class Agent(Caller):
+    """An agent that signed up, and what it does."""
+
+    agent_id: str
+    organization_id: str
 
     def quote(self, method: str = CHECKOUT, *, credits_: int | None = 500, key: str | None = None, **more: Any) -> Any:
         terms = {"payment_method": method, "idempotency_key": key or new_key(), **more}
@@ -321,6 +354,88 @@ def new_agent(client: httpx.Client, **changes: Any) -> Agent:
 def agent_of(client: httpx.Client, data: dict[str, Any]) -> Agent:
     """The agent that a sign-up or an invitation made."""
     return Agent(client, data["token"], data["agent_id"], data["organization_id"])
+
+
+def new_operator(client: httpx.Client, database: Database, *scopes: Scope) -> Operator:
+    """An operator key with these scopes, for the service on `database`."""
+
+    async def create(house: House) -> operator_keys.NewKey:
+        return await operator_keys.create(house.sessions, name="of the tests", scopes=scopes, now=house.clock())
+
+    made = in_house(database, create)
+    return Operator(client, made.token, made.key_id)
+
+
+def in_house(database: Database, do: Callable[[House], Coroutine[Any, Any, T]]) -> T:
+    """What `do` gives in a house of this process on `database`; not for tests that have a loop themselves."""
+
+    async def done() -> T:
+        house = build(Settings(database_url=SecretStr(database.run_url)))
+        try:
+            return await do(house)
+        finally:
+            await house.close()
+
+    return asyncio.run(done())
+
+
+def post_operations(database: Database, *operations: Operation) -> list[Posted]:
+    """Post as the service itself would."""
+
+    async def post(house: House) -> list[Posted]:
+        async with house.sessions() as session, session.begin():
+            return await posting.post(session, operations)
+
+    return in_house(database, post)
+
+
+def organization_of(agent: Agent) -> UUID:
+    return ids.parse("org", agent.organization_id)
+
+
+def give(database: Database, agent: Agent, credits_: int, *, paid: bool = False, **lot: Any) -> UUID:
+    """Credits for the agent's organization, without a purchase; the grant's id."""
+    grant = grant_to(agent, credits_, paid=paid, **lot)
+    post_operations(database, grant)
+    return grant.id
+
+
+def scatter(database: Database, agent: Agent, lots: int) -> None:
+    """So many lots of one credit."""
+    soon = datetime.now(UTC) + timedelta(days=1)
+    expiring = [grant_to(agent, 1, expires_at=soon + timedelta(seconds=n)) for n in range(lots)]
+    post_operations(database, *expiring)
+
+
+def grant_to(
+    agent: Agent, credits_: int, *, paid: bool = False, expires_at: datetime | None = None, priority: int = 100
+) -> Operation:
+    """A grant for the agent's organization."""
+    cause, basis = (LotCause.PAID, usd(credits_)) if paid else (LotCause.PROMOTIONAL, None)
+    return Operation(
+        organization_of(agent),
+        Kind.GRANT,
+        SYSTEM_SCOPE,
+        new_key(),
+        "test",
+        transfers=(Transfer("stripe_clearing", "deferred_revenue", usd(credits_)),) if paid else (),
+        lot=LotOpening(cause, credits_, basis, expires_at, priority),
+    )
+
+
+def about_grant(agent: Agent, kind: Kind, grant_id: UUID, credits_: int = 0) -> Operation:
+    """What a dispute does: freeze, unfreeze, claw back, reinstate."""
+    organization_id = organization_of(agent)
+    return Operation(organization_id, kind, SYSTEM_SCOPE, new_key(), "test", target=grant_id, credits=credits_)
+
+
+def set_caps(database: Database, agent: Agent, caps: Caps) -> None:
+    """Caps for the agent, as an operator would set them."""
+    spender = ids.parse("agt", agent.agent_id)
+    operation = Operation(
+        organization_of(agent), Kind.SET_CAPS, SYSTEM_SCOPE, new_key(), "test", spender=spender, caps=caps
+    )  # fmt: skip
+    post_operations(database, operation)
 
 
 def new_key() -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
@@ -10,9 +13,8 @@ from uuid import UUID
 
 from rich.table import Table
 from sqlalchemy import text
-from sqlmodel import col, select
-from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api.command_line.console import console
 from api.reasons import CannotGoOn
 from api.wiring import House
 from billing import proofs
@@ -24,17 +26,18 @@ from ledger.money import Currency, Money
 from ledger.operations import LANE, PLATFORM
 from ledger.statements import TrialRow
 from ledger.tables import Book
-from ledger.verification import Mismatch
+from ledger.verification import Mismatch, Progress, Published
 
 PLATFORM_NAME: Final = "org_platform"
-BOOKS_PER_PAGE: Final = 200
+TOLD_EVERY: Final = 250_000
+"""Operations between two lines of progress where there is no terminal."""
 PROBLEMS_MAX: Final = 200
 """Of proofs that do not agree. Who has so many of them needs no longer list."""
 
 
 @dataclass(frozen=True)
 class Verified:
-    """How many books were verified, every row of them that does not fit, and what of billing does not agree."""
+    """How many books were verified, what does not fit in them, and what of billing does not agree."""
 
     count: int
     mismatches: list[Mismatch]
@@ -93,32 +96,58 @@ def _amount(minor: int, currency: str) -> str:
     return Money(minor, Currency(currency)).decimal()
 
 
-async def verify(house: House, organization_id: UUID | None) -> Verified:
+def parse_heads(heads: Sequence[str], *, of: UUID | None) -> Published:
+    """Heads that were published, each as `org_…=<hex>@<seq>`: of any organization, or of `of` only.
+
+    Raises `CannotGoOn` for one that is written otherwise.
+    """
+    published: dict[UUID, dict[int, bytes]] = {}
+    for head in heads:
+        parts = _HEAD.fullmatch(head)
+        if parts is None:
+            raise CannotGoOn(f"{head} is not a head; it is org_…=<64 hex digits>@<seq>.", exit_code=2)
+        organization, digest, seq = parts.groups()
+        whose = parse_organization(organization)
+        if of not in {None, whose}:
+            raise CannotGoOn(f"{head} is a head of another organization than the one to verify.", exit_code=2)
+        published.setdefault(whose, {})[int(seq)] = bytes.fromhex(digest)
+    return published
+
+
+_HEAD: Final = re.compile(r"(\w+)=([0-9a-fA-F]{64})@([1-9]\d{0,17})", re.ASCII)
+
+
+@contextmanager
+def progress_told() -> Iterator[Progress]:
+    """Says on standard error how far a verification is: at once on a terminal, else every `TOLD_EVERY` operations."""
+    out, began, told = console(complaints=True), time.monotonic(), 0
+
+    def said(books: int, operations: int) -> str:
+        rate = operations / max(time.monotonic() - began, 0.001)
+        return f"{books:,} books, {operations:,} operations, {rate:,.0f} operations/s"
+
+    def now_and_then(books: int, operations: int) -> None:
+        nonlocal told
+        if operations - told >= TOLD_EVERY:
+            told = operations
+            out.print(said(books, operations))
+
+    if not out.is_terminal:
+        yield now_and_then
+        return
+    with out.status("reading the journal") as status:
+        yield lambda books, operations: status.update(said(books, operations))
+
+
+async def verify(
+    house: House, organization_id: UUID | None, *, published: Published | None = None, progress: Progress | None = None
+) -> Verified:
     """Verify the books, all of them or one, and then billing's proofs. All of it sees one moment."""
     async with snapshot(house.sessions) as session:
         # Replaying a long journal takes longer than a request may, and only this transaction waits for it.
         connection = await session.connection()
         await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         await connection.execute(text("SET LOCAL statement_timeout = 0"))
-        if organization_id is not None:
-            count, mismatches = 1, await verification.verify_book(session, organization_id)
-        else:
-            count, mismatches = await _verify_all(session)
-        return Verified(count, mismatches, await proofs.problems(session, organization_id, limit=PROBLEMS_MAX))
-
-
-async def _verify_all(session: AsyncSession) -> tuple[int, list[Mismatch]]:
-    count, mismatches, last = 0, list[Mismatch](), None
-    while page := await _page(session, last):
-        for one in page:
-            mismatches += await verification.verify_book(session, one)
-            session.expunge_all()  # a book's rows need not be remembered
-        count, last = count + len(page), page[-1]
-    return count, mismatches
-
-
-async def _page(session: AsyncSession, last: UUID | None) -> Sequence[UUID]:
-    query = select(Book.organization_id).where(col(Book.lane) == LANE)
-    if last is not None:
-        query = query.where(col(Book.organization_id) > last)
-    return (await session.exec(query.order_by(col(Book.organization_id)).limit(BOOKS_PER_PAGE))).all()
+        done = await verification.verify(session, organization_id, published=published, progress=progress)
+        problems = await proofs.problems(session, organization_id, limit=PROBLEMS_MAX)
+        return Verified(done.books, done.mismatches, problems)

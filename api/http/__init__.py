@@ -2,7 +2,8 @@
 
 `app` puts it together; `doorway` is the outermost layer (trace id, headers, one log line a request); `context` is
 what a request knows of its house and actor. Coming in: `receiving` (bodies, in time), `authentication` (bearer tokens),
-`reading` (strict JSON and queries), `fields` (types and models), `rate_limits` by `addresses` and organization. Going
-out: `envelope`, `views/` (rows → answers, pure), `refusal_answers` (errors → answers) with `recoveries` and `commands`
-(what to run next). `routes/` are the handlers; `openapi` describes them.
+`reading` (strict JSON and queries), `fields`, `fields_spending`, `fields_ledger` (types and models), `rate_limits` by
+`addresses` and organization. `posting` asks the books. Going out: `envelope`, `views/` (rows → answers, pure),
+`refusal_answers` (errors → answers) with `recoveries` and `commands` (what to run next). `routes/` are the handlers;
+`openapi` describes them.
 """

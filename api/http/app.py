@@ -16,7 +16,21 @@ from api.http import envelope
 from api.http.doorway import doorway, no_options
 from api.http.rate_limits import Window
 from api.http.refusal_answers import answered
-from api.http.routes import activity, catalog, document, health, people, purchases, quotes
+from api.http.routes import (
+    activity,
+    batches,
+    caps,
+    catalog,
+    document,
+    health,
+    holds,
+    ledger,
+    metrics,
+    people,
+    purchases,
+    quotes,
+    spending,
+)
 from api.pages.routes import PAGES
 from api.settings import Settings
 from api.wiring import House, build
@@ -30,7 +44,13 @@ ROUTES = [
     *catalog.ROUTES,
     *quotes.ROUTES,
     *purchases.ROUTES,
+    *spending.ROUTES,
+    *batches.ROUTES,
+    *holds.ROUTES,
+    *caps.ROUTES,
+    *ledger.ROUTES,
     *activity.ROUTES,
+    *metrics.ROUTES,
     *document.ROUTES,
     *PAGES,
 ]
@@ -49,7 +69,7 @@ def app_for(house: House) -> Litestar:
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         try:
-            async with _working(house):
+            async with house.lane, _working(house):
                 yield
         finally:
             await house.close()
@@ -63,6 +83,7 @@ def app_for(house: House) -> Litestar:
                 "house": house,
                 "signups": Window(settings.signups_per_minute),
                 "requests": Window(settings.requests_per_minute),
+                "refusals": Window(settings.refusals_per_minute),
                 "newest_migration": health.newest_migration(),
             }
         ),

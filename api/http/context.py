@@ -11,6 +11,7 @@ from litestar.connection import ASGIConnection
 from api.wiring import House
 from billing.identity import Actor
 from billing.packs import Wanted
+from billing.principals import Principal
 from billing.refusals import Refusal, Refused
 
 AnyRequest = Request[Any, Any, Any]
@@ -18,6 +19,7 @@ AnyConnection = ASGIConnection[Any, Any, Any, Any]
 
 TRACE_ID: Final = "trace_id"
 _ACTOR: Final = "actor"
+_PRINCIPAL: Final = "principal"
 _ASKED: Final = "asked"
 
 
@@ -57,6 +59,19 @@ def actor_of(connection: AnyConnection) -> Actor:
 def actor_or_none(connection: AnyConnection) -> Actor | None:
     """Who asks, if that is known."""
     return cast("Actor | None", connection.state.get(_ACTOR))
+
+
+def sets_principal(connection: AnyConnection, principal: Principal) -> None:
+    """Remember who asks on a route that agents and operators share."""
+    connection.state[_PRINCIPAL] = principal
+
+
+def principal_of(connection: AnyConnection) -> Principal:
+    """Who asks, agent or operator. Raises `Refused(AUTH_REQUIRED)` on a route that nobody authenticated for."""
+    principal = connection.state.get(_PRINCIPAL)
+    if principal is None:
+        raise Refused(Refusal.AUTH_REQUIRED)
+    return cast("Principal", principal)
 
 
 def sets_asked(connection: AnyConnection, asked: Asked) -> None:

@@ -46,10 +46,15 @@ def _text(most: int) -> Callable[[Any], str]:
     return check
 
 
+def is_key(value: Any) -> bool:
+    """Whether it can be an idempotency key, and be said again in an answer."""
+    return isinstance(value, str) and 0 < len(value) <= KEY_LENGTH_MAX and value.isprintable()
+
+
 def _key(value: Any) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= KEY_LENGTH_MAX or not value.isprintable():
+    if not is_key(value):
         raise ValueError(f"must be 1 to {KEY_LENGTH_MAX} printable characters")
-    return value
+    return str(value)
 
 
 def _contact(message: str) -> Callable[[Any], str | None]:

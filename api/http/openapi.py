@@ -14,7 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.routes import BaseRoute, HTTPRoute
 from pydantic import BaseModel
 
-from api.http.authentication import agents_only
+from api.http.authentication import Allowed, agents_only
 
 _ENVELOPE: Final[dict[str, Any]] = {
     "type": "object",
@@ -54,13 +54,17 @@ def document(routes: Iterable[BaseRoute], *, url: str, version: str) -> dict[str
                 operation = _operation(route, handler, schemas)
                 methods = sorted(method.lower() for method in handler.http_methods)
                 paths.setdefault(route.path_format, {}).update(dict.fromkeys(methods, operation))
-    bearer = {"type": "http", "scheme": "bearer", "description": "An agent's token."}
+    bearer = {"type": "http", "scheme": "bearer"}
+    schemes = {
+        "agentToken": {**bearer, "description": "An agent's token."},
+        "operatorKey": {**bearer, "description": "The key of an operator: the product beside the ledger."},
+    }
     return {
         "openapi": "3.1.0",
         "info": {"title": "Purser", "version": version, "description": "Credits and payments for agents."},
         "servers": [{"url": url}],
         "paths": dict(sorted(paths.items())),
-        "components": {"schemas": schemas, "securitySchemes": {"agentToken": bearer}},
+        "components": {"schemas": schemas, "securitySchemes": schemes},
     }
 
 
@@ -72,8 +76,9 @@ def _operation(route: HTTPRoute, handler: HTTPRouteHandler, schemas: dict[str, A
         "parameters": [*_path_parameters(route), *_query_parameters(handler.opt["query"])],
         "responses": {"200": _ANSWER, "default": _ANSWER},
     }
-    if agents_only in (handler.guards or ()):
-        operation["security"] = [{"agentToken": []}]
+    security = _security(handler)
+    if security:
+        operation["security"] = security
     body: type[BaseModel] | None = handler.opt["body"]
     if body is not None:
         schemas[body.__name__] = body.model_json_schema()
@@ -81,6 +86,13 @@ def _operation(route: HTTPRoute, handler: HTTPRouteHandler, schemas: dict[str, A
         required = any(field.is_required() for field in body.model_fields.values())
         operation["requestBody"] = {"required": required, "content": content}
     return operation
+
+
+def _security(handler: HTTPRouteHandler) -> list[dict[str, list[str]]]:
+    guards = handler.guards or ()
+    agents = agents_only in guards or any(isinstance(guard, Allowed) and guard.serves_agents for guard in guards)
+    operators = any(isinstance(guard, Allowed) for guard in guards)
+    return [{name: []} for name, served in (("agentToken", agents), ("operatorKey", operators)) if served]
 
 
 def _path_parameters(route: HTTPRoute) -> list[dict[str, Any]]:

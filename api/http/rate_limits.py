@@ -1,7 +1,7 @@
 """So many in a minute: a sliding window in memory, one per process, bounded.
 
-Sign-ups are counted by address, what costs much by organization. What was quiet for a whole window is forgotten, so
-that memory holds no more than what was let through in the last minute.
+Sign-ups are counted by address, what costs much by organization, refused spends by agent. What was quiet for a whole
+window is forgotten, so that memory holds no more than what was let through in the last minute.
 """
 
 from __future__ import annotations
@@ -33,13 +33,25 @@ class Window:
         """Whole seconds until `key` may go on; 0 when it may now, which is then counted."""
         times = self._times.setdefault(key, deque())
         self._times.move_to_end(key)
+        wait_s = self.closed_s(key, now)
+        self._forget_quiet(now)
+        if not wait_s:
+            times.append(now)
+        return wait_s
+
+    def closed_s(self, key: str, now: datetime) -> int:
+        """The same, and nothing is counted."""
+        times = self._times.get(key)
         while times and times[0] <= now - WINDOW:
             times.popleft()
-        self._forget_quiet(now)
-        if len(times) >= self._most:
-            return max(1, math.ceil((times[0] + WINDOW - now).total_seconds()))
-        times.append(now)
-        return 0
+        if not times or len(times) < self._most:
+            return 0
+        return max(1, math.ceil((times[0] + WINDOW - now).total_seconds()))
+
+    def left(self, key: str, now: datetime) -> int:
+        """How often `key` may still in this minute; nothing is counted."""
+        closed = self.closed_s(key, now)
+        return 0 if closed else self._most - len(self._times.get(key, ()))
 
     def _forget_quiet(self, now: datetime) -> None:
         """All in front that did nothing for a window, and the first one where there are too many. Never the newest."""
@@ -66,6 +78,31 @@ async def measured(connection: AnyConnection, _: BaseRouteHandler) -> None:
     """
     key = str(actor_of(connection).organization_id)
     _count(connection.app.state.requests, key, house_of(connection).clock())
+
+
+def require_few_refusals(connection: AnyConnection, spender: str) -> None:
+    """Raises `Refused(RATE_LIMITED)` for one whose spends were refused too often in the last minute.
+
+    Refusals cost a place in the journal; this keeps a caller that never listens away from the books.
+    """
+    if not refusals_left(connection, spender):
+        raise too_many_refusals(connection, spender)
+
+
+def refusals_left(connection: AnyConnection, spender: str) -> int:
+    """How many refusals it may still get in this minute."""
+    return int(connection.app.state.refusals.left(spender, house_of(connection).clock()))
+
+
+def too_many_refusals(connection: AnyConnection, spender: str) -> Refused:
+    """The refusal of one that has none left."""
+    wait_s = max(1, connection.app.state.refusals.closed_s(spender, house_of(connection).clock()))
+    return Refused(Refusal.RATE_LIMITED, "too many spends were refused", recovery={"retry_after_seconds": wait_s})
+
+
+def count_refusal(connection: AnyConnection, spender: str) -> None:
+    """The books refused a spend."""
+    connection.app.state.refusals.wait_s(spender, house_of(connection).clock())
 
 
 def _count(window: Window, key: str, now: datetime) -> None:

@@ -44,7 +44,13 @@ CREDENTIALS: Final = frozenset(
 
 async def body_of(request: AnyRequest, model: type[ModelT]) -> ModelT:
     """The body as `model`. Raises `Refused(INVALID_ARGUMENTS)`."""
-    values = json_object(await request.body())
+    return item_of(json_object(await request.body()), model)
+
+
+def item_of(values: Any, model: type[ModelT]) -> ModelT:
+    """A JSON object that was read, a body or an item of one, as `model`. Raises `Refused(INVALID_ARGUMENTS)`."""
+    if not isinstance(values, dict):
+        raise _invalid("an item must be a JSON object")
     for name in values:
         if _plain(name) in _CREDENTIALS_PLAIN:
             raise _invalid(f"{_known(name)} is a payment credential; it never belongs in a request to this service")

@@ -13,8 +13,12 @@ from billing.refusals import Refusal, Refused
 RETRY_AFTER_S: Final[Mapping[Refusal, int]] = {
     Refusal.BODY_TOO_SLOW: 5,
     Refusal.RATE_LIMITED: 60,
+    Refusal.HOLD_FROZEN: 3600,
+    Refusal.SPENDER_PAUSED: 300,
     Refusal.PAYMENT_METHOD_UNAVAILABLE: 15,
     Refusal.PAYMENT_OUTCOME_UNKNOWN: 10,
+    Refusal.POSTING_OUTCOME_UNKNOWN: 2,
+    Refusal.OVERLOADED: 1,
     Refusal.SERVICE_UNAVAILABLE: 5,
     Refusal.INTERNAL_ERROR: 5,
 }

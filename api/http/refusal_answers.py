@@ -55,7 +55,7 @@ def answered(request: AnyRequest, error: Exception) -> Response[Envelope]:
     elif refused.refusal is Refusal.SERVICE_UNAVAILABLE:
         log.warning("database_unavailable", trace_id=trace_id_of(request), reason=type(error).__name__)
     rule = refused.refusal.rule
-    error_view = _error_view(request, refused)
+    error_view = error_of(request, refused)
     if rule.exit_code is not None:
         headers[EXIT_CODE_HEADER] = str(rule.exit_code)
     if rule.http_status in {429, 503}:
@@ -65,7 +65,8 @@ def answered(request: AnyRequest, error: Exception) -> Response[Envelope]:
     return Response(envelope.refusal(request, error_view), status_code=rule.http_status, headers=headers)
 
 
-def _error_view(request: AnyRequest, refused: Refused) -> dict[str, Any]:
+def error_of(request: AnyRequest, refused: Refused) -> dict[str, Any]:
+    """The `error` of an answer, or of one item in a batch."""
     house, asked = house_of(request), asked_of(request)
     available = [method_id for method_id in METHODS if house.unavailable(method_id) is None]
     recovery = recoveries.recovery(

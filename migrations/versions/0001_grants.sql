@@ -2,7 +2,7 @@
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA ledger FROM PUBLIC;
 GRANT USAGE ON SCHEMA ledger, billing, webhooks TO purser_run;
 GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO purser_run;
-GRANT EXECUTE ON FUNCTION ledger.post_v1, ledger.clock() TO purser_run;
+GRANT EXECUTE ON FUNCTION ledger.post_v1, ledger.catch_up_v1, ledger.clock() TO purser_run;
 
 -- Insert-only: proof and history.
 GRANT SELECT, INSERT ON billing.external_payments, billing.receipts, billing.activity_events TO purser_run;
@@ -12,6 +12,9 @@ GRANT SELECT, INSERT ON billing.organizations, billing.agents, billing.agent_tok
 GRANT UPDATE (touched_at) ON billing.organizations TO purser_run;
 GRANT UPDATE (name, runtime, contact, revoked_at) ON billing.agents TO purser_run;
 GRANT UPDATE (revoked_at) ON billing.agent_tokens TO purser_run;
+GRANT SELECT, INSERT ON billing.operator_keys, billing.operator_secrets TO purser_run;
+GRANT UPDATE (rotated_at, revoked_at) ON billing.operator_keys TO purser_run;
+GRANT UPDATE (revoked_at) ON billing.operator_secrets TO purser_run;
 GRANT UPDATE (settled_at) ON billing.credit_quotes TO purser_run;
 GRANT UPDATE (state, reason, request_number, object_id, cancel_requested_at, payable_until, updated_at)
   ON billing.payment_attempts TO purser_run;
@@ -27,6 +30,10 @@ BEGIN
   FOR thing IN SELECT c.oid::regclass AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                WHERE n.nspname = 'ledger' AND c.relkind IN ('r', 'v') LOOP
     EXECUTE format('ALTER TABLE %s OWNER TO purser_owner', thing.name);
+  END LOOP;
+  FOR thing IN SELECT t.oid::regtype AS name FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+               JOIN pg_class c ON c.oid = t.typrelid WHERE n.nspname = 'ledger' AND c.relkind = 'c' LOOP
+    EXECUTE format('ALTER TYPE %s OWNER TO purser_owner', thing.name);
   END LOOP;
   FOR thing IN SELECT p.oid::regprocedure AS name FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
                WHERE n.nspname = 'ledger' LOOP

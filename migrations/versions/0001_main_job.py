@@ -15,7 +15,10 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-PARTS = ("roles", "tables", "books", "grants")
+PARTS = (
+    "roles", "tables", "books", "journal", "writing", "granting", "holding", "reversing", "spending", "posting",
+    "grants",
+)  # fmt: skip
 
 
 def upgrade() -> None:

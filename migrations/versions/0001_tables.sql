@@ -1,69 +1,11 @@
--- The tables of the books, of billing and of the inbox. The classes in ledger/, billing/ and webhooks/tables.py are their
--- definition; tests/house/test_schema.py proves that the two agree.
+-- The tables of billing and of the inbox. The classes in billing/ and webhooks/ are their definition;
+-- tests/house/test_schema.py proves that the two agree.
 
 CREATE TABLE billing.organizations (
   id UUID NOT NULL,
   created_at TIMESTAMP WITH TIME ZONE NOT NULL,
   touched_at TIMESTAMP WITH TIME ZONE,
   PRIMARY KEY (id)
-);
-
-CREATE TABLE ledger.books (
-  lane SMALLINT NOT NULL,
-  organization_id UUID NOT NULL,
-  last_seq BIGINT DEFAULT 0 NOT NULL,
-  last_lot INTEGER DEFAULT 0 NOT NULL,
-  last_posted_at TIMESTAMP WITH TIME ZONE,
-  head BYTEA DEFAULT '\x'::bytea NOT NULL,
-  closed_through DATE,
-  PRIMARY KEY (lane, organization_id)
-);
-
-CREATE TABLE ledger.cap_counters (
-  lane SMALLINT NOT NULL,
-  organization_id UUID NOT NULL,
-  spender UUID NOT NULL,
-  span CHAR(1) NOT NULL,
-  starts_at TIMESTAMP WITH TIME ZONE NOT NULL,
-  used BIGINT DEFAULT 0 NOT NULL,
-  PRIMARY KEY (lane, organization_id, spender, span, starts_at),
-  CONSTRAINT used_not_negative CHECK (used >= 0)
-);
-
-CREATE TABLE ledger.chart (
-  code TEXT NOT NULL,
-  currency TEXT NOT NULL,
-  side TEXT NOT NULL,
-  floored BOOLEAN NOT NULL,
-  PRIMARY KEY (code, currency),
-  CONSTRAINT side_is_debit_or_credit CHECK (side IN ('debit', 'credit'))
-);
-
-CREATE TABLE ledger.operations (
-  lane SMALLINT NOT NULL,
-  organization_id UUID NOT NULL,
-  seq BIGINT NOT NULL,
-  id UUID NOT NULL,
-  kind TEXT NOT NULL,
-  scope TEXT NOT NULL,
-  key TEXT NOT NULL,
-  fingerprint BYTEA NOT NULL,
-  outcome TEXT NOT NULL,
-  cause TEXT NOT NULL,
-  spender UUID,
-  event_at TIMESTAMP WITH TIME ZONE NOT NULL,
-  posted_at TIMESTAMP WITH TIME ZONE NOT NULL,
-  accounting_date DATE NOT NULL,
-  available_after BIGINT NOT NULL,
-  held_after BIGINT NOT NULL,
-  terms TEXT,
-  hash BYTEA NOT NULL,
-  PRIMARY KEY (lane, organization_id, seq),
-  CONSTRAINT one_outcome_per_key UNIQUE (lane, organization_id, scope, key),
-  CONSTRAINT one_operation_per_id UNIQUE (lane, organization_id, id),
-  CONSTRAINT seq_positive CHECK (seq > 0),
-  CONSTRAINT fingerprint_is_16_bytes CHECK (octet_length(fingerprint) = 16),
-  CONSTRAINT hash_is_sha256 CHECK (octet_length(hash) = 32)
 );
 
 CREATE TABLE webhooks.letters (
@@ -114,70 +56,6 @@ CREATE TABLE billing.agents (
 );
 CREATE INDEX agents_by_contact ON billing.agents (contact);
 
-CREATE TABLE ledger.accounts (
-  lane SMALLINT NOT NULL,
-  organization_id UUID NOT NULL,
-  code TEXT NOT NULL,
-  currency TEXT NOT NULL,
-  debits BIGINT DEFAULT 0 NOT NULL,
-  credits BIGINT DEFAULT 0 NOT NULL,
-  version BIGINT DEFAULT 0 NOT NULL,
-  PRIMARY KEY (lane, organization_id, code, currency),
-  CONSTRAINT account_is_in_the_chart FOREIGN KEY(code, currency) REFERENCES ledger.chart (code, currency),
-  CONSTRAINT posted_sums_not_negative CHECK (debits >= 0 AND credits >= 0),
-  CONSTRAINT no_account_below_its_floor CHECK (code NOT IN ('wallet', 'held', 'consumed', 'expired', 'clawed_back') OR debits >= credits)
-);
-
-CREATE TABLE ledger.hold_openings (
-  lane SMALLINT NOT NULL,
-  organization_id UUID NOT NULL,
-  id UUID NOT NULL,
-  seq BIGINT NOT NULL,
-  spender UUID,
-  credits BIGINT NOT NULL,
-  deadline TIMESTAMP WITH TIME ZONE NOT NULL,
-  PRIMARY KEY (lane, organization_id, id),
-  CONSTRAINT hold_belongs_to_operation FOREIGN KEY(lane, organization_id, seq) REFERENCES ledger.operations (lane, organization_id, seq),
-  CONSTRAINT hold_has_credits CHECK (credits > 0)
-);
-
-CREATE TABLE ledger.lot_openings (
-  lane SMALLINT NOT NULL,
-  organization_id UUID NOT NULL,
-  lot INTEGER NOT NULL,
-  seq BIGINT NOT NULL,
-  cause TEXT NOT NULL,
-  credits BIGINT NOT NULL,
-  basis_amount BIGINT,
-  basis_currency TEXT,
-  expires_at TIMESTAMP WITH TIME ZONE,
-  priority SMALLINT NOT NULL,
-  PRIMARY KEY (lane, organization_id, lot),
-  CONSTRAINT lot_belongs_to_operation FOREIGN KEY(lane, organization_id, seq) REFERENCES ledger.operations (lane, organization_id, seq),
-  CONSTRAINT lot_has_credits CHECK (credits > 0),
-  CONSTRAINT paid_lot_has_basis CHECK ((cause = 'paid') = (basis_amount IS NOT NULL)),
-  CONSTRAINT basis_has_currency CHECK ((basis_amount IS NULL) = (basis_currency IS NULL)),
-  CONSTRAINT basis_not_negative CHECK (basis_amount >= 0)
-);
-
-CREATE TABLE ledger.transfers (
-  lane SMALLINT NOT NULL,
-  organization_id UUID NOT NULL,
-  seq BIGINT NOT NULL,
-  line SMALLINT NOT NULL,
-  debit TEXT NOT NULL,
-  credit TEXT NOT NULL,
-  currency TEXT NOT NULL,
-  amount BIGINT NOT NULL,
-  lot INTEGER,
-  debit_after BIGINT NOT NULL,
-  credit_after BIGINT NOT NULL,
-  PRIMARY KEY (lane, organization_id, seq, line),
-  CONSTRAINT transfer_belongs_to_operation FOREIGN KEY(lane, organization_id, seq) REFERENCES ledger.operations (lane, organization_id, seq),
-  CONSTRAINT amount_positive CHECK (amount > 0),
-  CONSTRAINT two_different_accounts CHECK (debit <> credit)
-);
-
 CREATE TABLE billing.agent_tokens (
   organization_id UUID NOT NULL,
   id UUID NOT NULL,
@@ -188,6 +66,31 @@ CREATE TABLE billing.agent_tokens (
   PRIMARY KEY (organization_id, id),
   CONSTRAINT one_token_per_id UNIQUE (id),
   CONSTRAINT token_belongs_to_agent FOREIGN KEY(organization_id, agent_id) REFERENCES billing.agents (organization_id, id),
+  CONSTRAINT hash_is_sha256 CHECK (octet_length(secret_hash) = 32)
+);
+
+CREATE TABLE billing.operator_keys (
+  id UUID NOT NULL,
+  name TEXT NOT NULL,
+  scopes TEXT[] NOT NULL,
+  created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+  rotated_at TIMESTAMP WITH TIME ZONE,
+  revoked_at TIMESTAMP WITH TIME ZONE,
+  PRIMARY KEY (id),
+  CONSTRAINT holder_is_named CHECK (char_length(name) BETWEEN 1 AND 100),
+  CONSTRAINT key_may_do_something CHECK (cardinality(scopes) > 0),
+  CONSTRAINT scopes_are_known CHECK (scopes <@ ARRAY['spend', 'grant', 'read', 'operate', 'admin'])
+);
+
+CREATE TABLE billing.operator_secrets (
+  key_id UUID NOT NULL,
+  id UUID NOT NULL,
+  secret_hash BYTEA NOT NULL,
+  created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+  revoked_at TIMESTAMP WITH TIME ZONE,
+  PRIMARY KEY (key_id, id),
+  CONSTRAINT one_secret_per_id UNIQUE (id),
+  CONSTRAINT secret_belongs_to_key FOREIGN KEY(key_id) REFERENCES billing.operator_keys (id),
   CONSTRAINT hash_is_sha256 CHECK (octet_length(secret_hash) = 32)
 );
 
@@ -211,38 +114,6 @@ CREATE TABLE billing.credit_quotes (
   CONSTRAINT quote_belongs_to_agent FOREIGN KEY(organization_id, agent_id) REFERENCES billing.agents (organization_id, id),
   CONSTRAINT credits_positive CHECK (credits > 0),
   CONSTRAINT price_positive CHECK (price_cents > 0)
-);
-
-CREATE TABLE ledger.holds (
-  lane SMALLINT NOT NULL,
-  organization_id UUID NOT NULL,
-  id UUID NOT NULL,
-  remaining BIGINT NOT NULL,
-  reversed BIGINT DEFAULT 0 NOT NULL,
-  deadline TIMESTAMP WITH TIME ZONE NOT NULL,
-  PRIMARY KEY (lane, organization_id, id),
-  CONSTRAINT hold_has_an_opening FOREIGN KEY(lane, organization_id, id) REFERENCES ledger.hold_openings (lane, organization_id, id),
-  CONSTRAINT hold_not_overdrawn CHECK (remaining >= 0 AND reversed >= 0 AND reversed <= remaining)
-);
-
-CREATE TABLE ledger.lots (
-  lane SMALLINT NOT NULL,
-  organization_id UUID NOT NULL,
-  lot INTEGER NOT NULL,
-  cause TEXT NOT NULL,
-  credits BIGINT NOT NULL,
-  remaining BIGINT NOT NULL,
-  held BIGINT DEFAULT 0 NOT NULL,
-  consumed BIGINT DEFAULT 0 NOT NULL,
-  expired BIGINT DEFAULT 0 NOT NULL,
-  clawed_back BIGINT DEFAULT 0 NOT NULL,
-  frozen BOOLEAN DEFAULT false NOT NULL,
-  expires_at TIMESTAMP WITH TIME ZONE,
-  priority SMALLINT NOT NULL,
-  PRIMARY KEY (lane, organization_id, lot),
-  CONSTRAINT lot_has_an_opening FOREIGN KEY(lane, organization_id, lot) REFERENCES ledger.lot_openings (lane, organization_id, lot),
-  CONSTRAINT every_credit_is_somewhere CHECK (credits = remaining + held + consumed + expired + clawed_back),
-  CONSTRAINT no_part_negative CHECK (remaining >= 0 AND held >= 0 AND consumed >= 0 AND expired >= 0 AND clawed_back >= 0)
 );
 
 CREATE TABLE billing.payment_attempts (

@@ -98,7 +98,7 @@ TAMPERING = [
     ("DELETE FROM billing.external_payments WHERE organization_id = $1",
      {"grant is paid", "payment and receipt agree"}),
     (OPERATION.format("key = key || 'x'"), {"payment is granted", "grant is paid"}),
-    (OPERATION.format("scope = 'agent'"), {"payment is granted"}),
+    (OPERATION.format("scope = gen_random_uuid()"), {"payment is granted"}),
     ("DELETE FROM ledger.operations WHERE organization_id = $1 AND kind = 'grant'",
      {"payment is granted", "receipt is posted"}),
     (RECEIPT.format("operation_id = gen_random_uuid()"), {"receipt is posted", "payment and receipt agree"}),

@@ -10,7 +10,7 @@ from uuid import UUID
 from billing.database import Sessions
 from ledger import ids, posting
 from ledger.money import usd
-from ledger.operations import Kind, LotCause, LotOpening, Operation, Transfer, credits_granted, opening
+from ledger.operations import SYSTEM_SCOPE, Kind, LotCause, LotOpening, Operation, Transfer, opening
 from ledger.outcomes import Posted
 from ledger.verification import Mismatch, verify_book
 
@@ -24,17 +24,25 @@ def new_id() -> UUID:
 def grant(organization_id: UUID, key: str, credits_: int, **changes: Any) -> Operation:
     """A paid grant of `credits_`, one cent each."""
     values: dict[str, Any] = {
-        "id": new_id(),
         "organization_id": organization_id,
         "kind": Kind.GRANT,
-        "scope": "system",
+        "scope": SYSTEM_SCOPE,
         "key": key,
         "event_at": AT,
         "cause": "test",
-        "transfers": (credits_granted(credits_), Transfer("stripe_clearing", "deferred_revenue", usd(credits_))),
+        "transfers": (Transfer("stripe_clearing", "deferred_revenue", usd(credits_)),),
         "lot": LotOpening(LotCause.PAID, credits_, usd(credits_), None),
     }
     return Operation(**{**values, **changes})
+
+
+AGENT = UUID(int=7)
+
+
+def spend(organization_id: UUID, key: str, credits_: int, **changes: Any) -> Operation:
+    """A spend of `credits_` by an agent."""
+    return Operation(organization_id, **{"kind": Kind.SPEND, "scope": AGENT, "key": key, "cause": "test",
+                                         "credits": credits_, **changes})  # fmt: skip
 
 
 async def post(books: Sessions, *operations: Operation) -> list[Posted]:
@@ -44,7 +52,7 @@ async def post(books: Sessions, *operations: Operation) -> list[Posted]:
 
 async def new_book(books: Sessions) -> UUID:
     organization_id = new_id()
-    await post(books, opening(id=new_id(), organization_id=organization_id, event_at=AT))
+    await post(books, opening(organization_id=organization_id, event_at=AT))
     return organization_id
 
 

@@ -8,10 +8,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from ledger import posting, statements
-from ledger.money import Currency, Money, usd
-from ledger.operations import PLATFORM, LotCause, LotOpening, Transfer, credits_granted, opening
+from ledger.money import usd
+from ledger.operations import PLATFORM, SYSTEM_SCOPE, LotCause, LotOpening, opening
 from ledger.outcomes import Outcome, PostingRefused
-from tests.books.books import AT, grant, new_book, new_id, post, problems
+from tests.books.books import AT, grant, new_book, new_id, post, problems, spend
 
 
 async def test_a_grant_comes_into_the_wallet_and_its_money_is_owed(books):
@@ -30,7 +30,7 @@ async def test_the_same_key_and_content_get_the_first_answer_for_ever(books):
     first = grant(book, "k", 500)
     [posted] = await post(books, first)
     await post(books, grant(book, "another", 1))
-    [again] = await post(books, replace(first, id=new_id(), event_at=AT + timedelta(days=1)))
+    [again] = await post(books, replace(first, event_at=AT + timedelta(days=1)))
     assert again.replayed
     assert (again.seq, again.posted_at, again.available_after) == (posted.seq, posted.posted_at, 500)
 
@@ -39,8 +39,8 @@ async def test_the_same_key_and_content_get_the_first_answer_for_ever(books):
     "change",
     [
         {"cause": "other"},
-        {"terms": "{}"},
-        {"transfers": (credits_granted(500),), "lot": LotOpening(LotCause.PAID, 500, usd(500), None)},
+        {"credits": 1},
+        {"transfers": (), "lot": LotOpening(LotCause.PAID, 500, usd(500), None)},
         {"lot": LotOpening(LotCause.PAID, 500, usd(499), None)},
         {"lot": LotOpening(LotCause.PAID, 500, usd(500), AT + timedelta(days=1))},
         {"lot": LotOpening(LotCause.PAID, 500, usd(500), None, priority=1)},
@@ -51,7 +51,7 @@ async def test_the_same_key_with_other_content_is_refused_and_nothing_changes(bo
     first = grant(book, "k", 500)
     await post(books, first)
     with pytest.raises(PostingRefused, match="exists_with_different_content"):
-        await post(books, replace(first, id=new_id(), **change))
+        await post(books, replace(first, **change))
     async with books() as session:
         assert (await statements.balance(session, book, AT)).paid == 500
     assert await problems(books, book) == []
@@ -67,12 +67,15 @@ async def test_a_duplicate_inside_one_batch_and_equal_keys_of_two_books_are_answ
     ]
 
 
-async def test_an_id_that_belongs_to_another_operation_is_refused(books):
+async def test_the_id_of_an_operation_is_its_key_in_its_scope_and_book(books, owner):
     book = await new_book(books)
-    first = grant(book, "k", 5)
+    first = grant(book, "schlüssel", 5)
     await post(books, first)
-    with pytest.raises(PostingRefused, match="id_already_used"):
-        await post(books, grant(book, "other", 5, id=first.id))
+    query = "SELECT id FROM ledger.operations WHERE organization_id = $1 AND seq = 2"
+    assert await owner.connection.fetchval(query, book) == first.id
+    assert first.id.version == 8
+    others = (replace(first, key="other"), replace(first, scope=new_id()), replace(first, organization_id=new_id()))
+    assert len({first.id, *(other.id for other in others)}) == 4
 
 
 async def test_a_book_that_was_never_opened_is_not_found(books):
@@ -80,22 +83,30 @@ async def test_a_book_that_was_never_opened_is_not_found(books):
         await post(books, grant(new_id(), "k", 5))
 
 
-async def test_no_floored_account_falls_below_zero_and_a_caller_gets_that_as_an_answer(books):
+async def test_nobody_spends_more_than_there_is_and_that_answer_stays(books):
     book = await new_book(books)
     await post(books, grant(book, "k", 5))
-    too_much = Transfer("consumed", "wallet", Money(6, Currency.CREDIT))
-    [answer] = await post(books, grant(book, "w", 1, scope="agent", transfers=(too_much,), lot=None))
-    assert answer.outcome is Outcome.WOULD_FALL_BELOW_FLOOR
-    assert answer.seq is None
+    [answer] = await post(books, spend(book, "w", 6))
+    assert (answer.outcome, answer.replayed, answer.available_after) == (Outcome.NOT_ENOUGH_CREDITS, False, 5)
+    await post(books, grant(book, "more", 5))
+    [again] = await post(books, spend(book, "w", 6))
+    assert (again.outcome, again.replayed, again.seq) == (Outcome.NOT_ENOUGH_CREDITS, True, answer.seq)
     assert await problems(books, book) == []
+
+
+async def test_what_the_service_itself_is_refused_is_not_stored(books):
+    book = await new_book(books)
+    with pytest.raises(PostingRefused, match="not_enough_credits"):
+        await post(books, spend(book, "k", 6, scope=SYSTEM_SCOPE))
+    await post(books, grant(book, "grant", 6))
+    [answer] = await post(books, spend(book, "k", 6, scope=SYSTEM_SCOPE))
+    assert (answer.outcome, answer.replayed) == (Outcome.POSTED, False)
 
 
 async def test_one_refusal_in_a_batch_disturbs_no_neighbour(books):
     book = await new_book(books)
-    too_much = Transfer("consumed", "wallet", Money(6, Currency.CREDIT))
-    bad = grant(book, "w", 1, scope="agent", transfers=(too_much,), lot=None)
-    answers = await post(books, grant(book, "a", 5), bad, grant(book, "b", 2))
-    assert [a.outcome for a in answers] == [Outcome.POSTED, Outcome.WOULD_FALL_BELOW_FLOOR, Outcome.POSTED]
+    answers = await post(books, grant(book, "a", 5), spend(book, "w", 6), grant(book, "b", 2))
+    assert [a.outcome for a in answers] == [Outcome.POSTED, Outcome.NOT_ENOUGH_CREDITS, Outcome.POSTED]
     assert answers[2].available_after == 7
     assert await problems(books, book) == []
 
@@ -175,15 +186,12 @@ async def test_what_arrives_late_stands_in_the_first_open_day_with_its_true_time
 
 async def test_a_lot_that_has_expired_is_not_counted_and_one_that_is_promotional_is_told_apart(books):
     book = await new_book(books)
-    promotional = LotOpening(LotCause.PROMOTIONAL, 30, None, AT + timedelta(days=1))
-    await post(
-        books,
-        grant(book, "paid", 500),
-        grant(book, "promo", 30, transfers=(credits_granted(30),), lot=promotional),
-    )
+    now = datetime.now(UTC)
+    promotional = LotOpening(LotCause.PROMOTIONAL, 30, None, now + timedelta(days=1))
+    await post(books, grant(book, "paid", 500), grant(book, "promo", 30, transfers=(), lot=promotional))
     async with books() as session:
-        today = await statements.balance(session, book, AT)
-        tomorrow = await statements.balance(session, book, AT + timedelta(days=1))
+        today = await statements.balance(session, book, now)
+        tomorrow = await statements.balance(session, book, now + timedelta(days=1))
     assert (today.paid, today.promotional, today.spendable) == (500, 30, 530)
     assert (tomorrow.paid, tomorrow.promotional) == (500, 0)
 
@@ -196,7 +204,7 @@ async def test_the_platform_book_is_open_from_the_start(books):
 
 async def test_opening_a_book_again_is_a_replay(books):
     book = await new_book(books)
-    [again] = await post(books, opening(id=new_id(), organization_id=book, event_at=AT))
+    [again] = await post(books, opening(organization_id=book, event_at=AT))
     assert (again.replayed, again.seq) == (True, 1)
 
 
@@ -207,8 +215,9 @@ async def test_opening_a_book_again_is_a_replay(books):
         "UPDATE ledger.accounts SET debits = debits + 1",
         "UPDATE ledger.lots SET remaining = remaining",
         "DELETE FROM ledger.operations",
-        "TRUNCATE ledger.transfers",
-        "SELECT ledger.field(1::bigint)",
+        "TRUNCATE ledger.operations",
+        "UPDATE ledger.spenders SET paused = false",
+        "SELECT ledger.write_operation(0::smallint, NULL, NULL, now())",
         "CREATE TABLE ledger.mine (id int)",
         "CREATE OR REPLACE FUNCTION ledger.clock() RETURNS timestamptz LANGUAGE sql AS 'SELECT now()'",
         "SELECT FROM ledger.books FOR UPDATE",
@@ -226,14 +235,13 @@ async def test_the_run_role_cannot_write_past_the_function(books, statement):
             await (await session.connection()).execute(text(statement))
 
 
-@pytest.mark.parametrize("table", ["operations", "transfers", "lot_openings", "hold_openings"])
+@pytest.mark.parametrize("table", ["operations", "lot_openings"])
 async def test_even_the_owner_cannot_change_the_journal_by_accident(owner, books, table):
     book = await new_book(books)
     await post(books, grant(book, "k", 1))
     with pytest.raises(asyncpg.RestrictViolationError, match="never changed"):
         await owner.connection.execute(f"TRUNCATE ledger.{table} CASCADE")
-    if table != "hold_openings":
-        with pytest.raises(asyncpg.RestrictViolationError, match="never changed"):
-            await owner.connection.execute(f"UPDATE ledger.{table} SET lane = lane WHERE organization_id = $1", book)
-        with pytest.raises(asyncpg.RestrictViolationError, match="never changed"):
-            await owner.connection.execute(f"DELETE FROM ledger.{table} WHERE organization_id = $1", book)
+    with pytest.raises(asyncpg.RestrictViolationError, match="never changed"):
+        await owner.connection.execute(f"UPDATE ledger.{table} SET lane = lane WHERE organization_id = $1", book)
+    with pytest.raises(asyncpg.RestrictViolationError, match="never changed"):
+        await owner.connection.execute(f"DELETE FROM ledger.{table} WHERE organization_id = $1", book)

@@ -9,6 +9,7 @@ from http.client import HTTPResponse
 import httpx
 import pytest
 
+from tests.flows.severing import severing
 from tests.service import HOST, STRIPE_KEY, WEBHOOK_SECRET, Database, Service, new_agent
 
 NEW_SECRET = "whsec_of_tomorrow"
@@ -61,6 +62,13 @@ def crippled(start_service: Callable[..., Service], new_databases: Callable[[str
 @pytest.fixture(scope="session")
 def crippled_http(crippled: Service) -> Iterator[httpx.Client]:
     with crippled.client() as client:
+        yield client
+
+
+@pytest.fixture
+def severed_http(start_service: Callable[..., Service], database: Database) -> Iterator[httpx.Client]:
+    """A service that loses its database whenever it posts; who asks can still be looked up."""
+    with severing(database.run_url, b"ledger.post_v1") as url, start_service(database_url=url).client() as client:
         yield client
 
 

@@ -1,6 +1,6 @@
 """The isolation matrix, generated from the route table: principal × route × whose object.
 
-A route that has no entry here fails the first test.
+A route that has no entry here, in `matrix_spending` or in `matrix_ledger` fails the first test.
 """
 
 from collections.abc import Callable
@@ -13,44 +13,30 @@ from litestar.routes import HTTPRoute
 from pydantic import SecretStr
 
 from api.http.app import app_for
+from api.http.authentication import Allowed
 from api.settings import Settings
 from api.wiring import build
-from tests.service import CHECKOUT, DEPOSIT, PURCHASES, Agent, agent_of, envelope_of, error_of, new_agent
-
-UNKNOWN = "0" * 26
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is sent about an object; `{}` stands for its id."""
-
-    path: str
-    body: dict[str, Any] | None = None
-    query: dict[str, Any] | None = None
-
-    def about(self, name: str) -> tuple[str, Any, Any]:
-        body = {key: value.format(name) for key, value in self.body.items()} if self.body is not None else None
-        query = {key: value.format(name) for key, value in self.query.items()} if self.query is not None else None
-        return self.path.format(name), body, query
-
-
-@dataclass(frozen=True)
-class Private:
-    """A route for agents. With `make`, its requests are about an object that the owner made."""
-
-    make: Callable[[Agent], str] | None = None
-    unknown: str = ""
-    requests: tuple[Request, ...] = ()
-    foreign_is_empty: bool = False
-    """A list is not refused: it shows nothing of others."""
-
-
-@dataclass(frozen=True)
-class Public:
-    """A route that needs no token."""
-
-    status: int = 200
-    body: dict[str, Any] | None = None
+from billing import operator_keys
+from billing.principals import OF_AGENTS
+from billing.scopes import Scope
+from tests.flows import matrix_ledger, matrix_spending
+from tests.flows.matrix import UNKNOWN, Case, Keyed, Private, Public, Request, Shared
+from tests.service import (
+    CHECKOUT,
+    DEPOSIT,
+    PURCHASES,
+    Agent,
+    Caller,
+    Database,
+    Operator,
+    agent_of,
+    envelope_of,
+    error_of,
+    give,
+    in_house,
+    new_agent,
+    new_operator,
+)
 
 
 def _quote(method: str) -> Callable[[Agent], str]:
@@ -81,7 +67,7 @@ def _buying(method: str) -> Private:
 
 STATUS = "/v1/credit-purchases/status"
 PAGE = "/v1/activity"
-MATRIX: dict[str, list[Private | Public]] = {
+OF_PURCHASES: dict[str, list[Case]] = {
     "GET /healthz": [Public()],
     "GET /readyz": [Public()],
     "GET /openapi.json": [Public()],
@@ -124,22 +110,30 @@ MATRIX: dict[str, list[Private | Public]] = {
 }
 
 
-def _routes() -> list[str]:
-    """Every method and path of the application; building it opens no connection."""
+MATRIX = {**OF_PURCHASES, **matrix_spending.MATRIX, **matrix_ledger.MATRIX}
+
+
+def _routes() -> dict[str, list[Allowed]]:
+    """Every method and path of the application, and the scopes it asks for; building it opens no connection."""
     app = app_for(build(Settings(database_url=SecretStr("postgresql://nobody@127.0.0.1:9/none"))))
-    return sorted(
-        f"{method} {route.path_format}"
+    found = {
+        f"{method} {route.path_format}": [guard for guard in handler.guards or () if isinstance(guard, Allowed)]
         for route in app.routes
         if isinstance(route, HTTPRoute)
-        for method in route.methods
+        for handler in route.route_handlers
+        for method in handler.http_methods
         if method != "OPTIONS"
-    )
+    }
+    return dict(sorted(found.items()))
 
 
 ROUTES = _routes()
 PUBLIC = [(route, case) for route in ROUTES for case in MATRIX.get(route, []) if isinstance(case, Public)]
 PRIVATE = [(route, case) for route in ROUTES for case in MATRIX.get(route, []) if isinstance(case, Private)]
 ABOUT_OBJECTS = [(route, case, request) for route, case in PRIVATE for request in case.requests]
+SHARED = [(route, case) for route in ROUTES for case in MATRIX.get(route, []) if isinstance(case, Shared)]
+KEYED = [(route, case) for route in ROUTES for case in MATRIX.get(route, []) if isinstance(case, Keyed)]
+SHARED_OBJECTS = [(route, case) for route, case in SHARED if case.make]
 PRINCIPALS = ("agent", "sibling", "foreigner")
 
 
@@ -151,23 +145,39 @@ def test_every_route_has_its_place_in_the_matrix():
     assert set(ROUTES) == set(MATRIX)
 
 
+def test_every_route_asks_for_the_scope_of_the_matrix_and_is_closed_to_agents_as_it_says():
+    guarded = {route: case for route, cases in MATRIX.items() for case in cases if isinstance(case, Shared | Keyed)}
+    assert {route: [guard.scope for guard in guards] for route, guards in ROUTES.items() if guards} == {
+        route: [case.scope] for route, case in guarded.items()
+    }
+    for route, case in guarded.items():
+        assert ROUTES[route][0].serves_agents is (isinstance(case, Shared) and case.scope in OF_AGENTS)
+
+
 @dataclass(frozen=True)
 class World:
     agent: Agent
     sibling: Agent
     foreigner: Agent
     revoked: Agent
+    revoked_operator: Operator
+    operators: dict[Scope, Operator]
 
     def together(self, one: str, other: str) -> bool:
         return ("foreigner" in {one, other}) is (one == other == "foreigner")
 
 
 @pytest.fixture(scope="module")
-def world(http: httpx.Client) -> World:
+def world(http: httpx.Client, database: Database) -> World:
     agent, foreigner, revoked = new_agent(http), new_agent(http), new_agent(http)
     sibling = agent_of(http, agent.post("/v1/agents", {"agent_name": "sibling", "runtime": "pytest"}))
     revoked.post("/v1/tokens/revoke")
-    return World(agent, sibling, foreigner, revoked)
+    for each in (agent, foreigner):
+        give(database, each, 10_000)
+    operators = {scope: new_operator(http, database, scope) for scope in Scope}
+    ended = new_operator(http, database, Scope.ADMIN)
+    in_house(database, lambda house: operator_keys.revoke(house.sessions, ended.key_id, now=house.clock()))
+    return World(agent, sibling, foreigner, revoked, ended, operators)
 
 
 def _requests(route: str, case: Private, name: str) -> list[tuple[str, str, Any, Any]]:
@@ -211,6 +221,101 @@ def test_objects_are_seen_by_their_organization_alone(world, route, case, reques
     path, body, query = request_.about(case.unknown)
     unknown = asking.client.request(method, path, json=body, params=query, headers=asking.headers)
     assert error_of(unknown, 404, "NOT_FOUND") == foreign, "a foreign object is told apart from one that is not there"
+
+
+def _send(caller: Caller, route: str, asked: tuple[str, Any, Any]) -> httpx.Response:
+    path, body, query = asked
+    return caller.client.request(route.partition(" ")[0], path, json=body, params=query, headers=caller.headers)
+
+
+@pytest.mark.parametrize(("route", "case"), [*SHARED, *KEYED], ids=names)
+@pytest.mark.parametrize("principal", ["nobody", "stranger", "strange operator", "revoked", "revoked operator"])
+def test_without_a_living_token_or_key_every_shared_route_is_closed(http, world, route, case, principal):
+    caller = {
+        "nobody": Caller(http, ""),
+        "stranger": Caller(http, f"isk_r_{UNKNOWN}{'A' * 43}"),
+        "strange operator": Caller(http, f"pok_{UNKNOWN}{'A' * 43}"),
+        "revoked": world.revoked,
+        "revoked operator": world.revoked_operator,
+    }[principal]
+    asked = case.request.about(case.unknown) if isinstance(case, Shared) else (route.partition(" ")[2], None, None)
+    error_of(_send(caller, route, asked), 401, "AUTH_REQUIRED")
+
+
+@pytest.mark.parametrize(("route", "case"), KEYED, ids=names)
+@pytest.mark.parametrize("scope", Scope)
+def test_a_route_about_no_organization_is_served_to_keys_with_its_scope(world, route, case, scope):
+    answer = _send(world.operators[scope], route, (route.partition(" ")[2], None, None))
+    if scope in {case.scope, Scope.ADMIN}:
+        assert answer.status_code == 200
+    else:
+        error_of(answer, 403, "SCOPE_MISSING")
+    error_of(_send(world.agent, route, (route.partition(" ")[2], None, None)), 403, "SCOPE_MISSING")
+
+
+@pytest.mark.parametrize(("route", "case"), SHARED, ids=names)
+@pytest.mark.parametrize("scope", Scope)
+def test_an_operator_may_do_what_its_scope_is_for_in_the_organization_it_names(world, route, case, scope):
+    name = case.make(world.agent) if case.make else ""
+    answer = _send(world.operators[scope], route, case.request.of_operator(name, world.agent.organization_id))
+    if scope not in {case.scope, Scope.ADMIN}:
+        assert error_of(answer, 403, "SCOPE_MISSING")["recovery"]["required_scope"] == case.scope
+    elif scope is not Scope.ADMIN and case.operator is not None:
+        error_of(answer, case.operator.rule.http_status, case.operator.code)
+    else:
+        assert envelope_of(answer)["ok"], answer.text
+
+
+@pytest.mark.parametrize(("route", "case"), SHARED, ids=names)
+def test_an_organization_that_is_unknown_or_foreign_is_not_there_for_an_operator(world, route, case):
+    admin = world.operators[Scope.ADMIN]
+    name = case.make(world.agent) if case.make else ""
+    strange = _send(admin, route, case.request.of_operator(name, f"org_{UNKNOWN}"))
+    if case.by_item:
+        [result] = envelope_of(strange)["data"]["results"]
+        assert result["error"]["code"] == "NOT_FOUND"
+        return
+    error_of(strange, 404, "NOT_FOUND")
+    error_of(_send(admin, route, case.request.about(name)), 400, "INVALID_ARGUMENTS")
+    if case.make:
+        foreign = _send(admin, route, case.request.of_operator(name, world.foreigner.organization_id))
+        unknown = _send(admin, route, case.request.of_operator(case.unknown, world.foreigner.organization_id))
+        assert error_of(foreign, 404, "NOT_FOUND") == error_of(unknown, 404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize(("route", "case"), SHARED, ids=names)
+@pytest.mark.parametrize("owner", PRINCIPALS)
+@pytest.mark.parametrize("principal", PRINCIPALS)
+def test_shared_routes_serve_agents_in_their_own_organization_alone(world, route, case, principal, owner):
+    asking = getattr(world, principal)
+    name = case.make(getattr(world, owner)) if case.make else ""
+    answer = _send(asking, route, case.request.about(name))
+    if case.scope not in OF_AGENTS:
+        error_of(answer, 403, "SCOPE_MISSING")
+    elif case.make and not world.together(principal, owner):
+        unknown = _send(asking, route, case.request.about(case.unknown))
+        assert error_of(answer, 404, "NOT_FOUND") == error_of(unknown, 404, "NOT_FOUND")
+    elif case.make and principal != owner and case.sibling is not None:
+        error_of(answer, case.sibling.rule.http_status, case.sibling.code)
+    else:
+        assert envelope_of(answer)["ok"], answer.text
+
+
+@pytest.mark.parametrize(("route", "case"), [each for each in SHARED if each[1].scope in OF_AGENTS], ids=names)
+def test_an_agent_names_no_organization_not_even_its_own(world, route, case):
+    name = case.make(world.agent) if case.make else ""
+    answer = _send(world.agent, route, case.request.of_operator(name, world.agent.organization_id))
+    if case.by_item:
+        [result] = envelope_of(answer)["data"]["results"]
+        assert result["error"]["code"] == "INVALID_ARGUMENTS"
+    else:
+        error_of(answer, 400, "INVALID_ARGUMENTS")
+
+
+@pytest.mark.parametrize("route", [route for route, _ in PRIVATE], ids=names)
+def test_an_operators_key_is_no_agents_token(http, world, route):
+    method, _, path = route.partition(" ")
+    error_of(http.request(method, path, headers=world.operators[Scope.ADMIN].headers), 401, "AUTH_REQUIRED")
 
 
 def test_refused_foreigners_have_changed_nothing(world):

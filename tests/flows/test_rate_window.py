@@ -17,6 +17,14 @@ def test_refused_tries_do_not_prolong_the_wait():
     assert [window.wait_s("a", NOW + timedelta(seconds=at)) for at in (0, 59, 60)] == [0, 1, 0]
 
 
+def test_looking_counts_nothing_and_remembers_nobody():
+    window = Window(1)
+    assert [window.closed_s("a", NOW) for _ in range(3)] == [0, 0, 0]
+    assert "a" not in window._times
+    window.wait_s("a", NOW)
+    assert [window.closed_s("a", NOW + timedelta(seconds=at)) for at in (0, 20, 60)] == [60, 40, 0]
+
+
 def test_addresses_that_were_quiet_for_a_minute_are_forgotten():
     window = Window(2)
     for number in range(100):

@@ -1,10 +1,31 @@
 """Each refusal of the closed list is given by a route, with the status, code, exit code and recovery of its rule."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
 import pytest
 
 from billing.refusals import Refusal
+from billing.scopes import Scope
 from ledger.ids import parse
-from tests.service import CHECKOUT, DEPOSIT, PURCHASES, error_of, new_key
+from ledger.operations import Caps, Kind
+from tests.service import (
+    CHECKOUT,
+    DEPOSIT,
+    PURCHASES,
+    Agent,
+    about_grant,
+    agent_of,
+    error_of,
+    give,
+    new_key,
+    new_operator,
+    organization_of,
+    post_operations,
+    scatter,
+    set_caps,
+)
 
 CHECKOUTS = PURCHASES[CHECKOUT]
 
@@ -124,6 +145,118 @@ def crowded(ask):
     return agent.send("POST", "/v1/agents", {"agent_name": "a", "runtime": "b"})
 
 
+def rich(ask, credits_=10):
+    agent = ask("agent")
+    give(ask("database"), agent, credits_)
+    return agent
+
+
+def ending(agent, hold, doing="capture", **body):
+    return agent.ask(f"/v1/holds/{hold['hold_id']}/{doing}", **body)
+
+
+def held(agent, credits_=10, **more):
+    return agent.do("/v1/holds", credits=credits_, **{"expires_in_seconds": 60, **more})
+
+
+def without_scope(ask):
+    return new_operator(ask("http"), ask("database"), Scope.READ).ask("/v1/spends", credits=1)
+
+
+def of_a_sibling(ask):
+    agent = rich(ask)
+    sibling = agent_of(ask("http"), agent.post("/v1/agents", {"agent_name": "s", "runtime": "pytest"}))
+    return ending(sibling, held(agent), "void")
+
+
+def other_spend(ask):
+    agent = rich(ask)
+    agent.do("/v1/spends", "k", credits=1)
+    return agent.ask("/v1/spends", "k", credits=2)
+
+
+def run_out(ask):
+    agent = rich(ask)
+    hold = held(agent, expires_in_seconds=1)
+    time.sleep(1.02)
+    return ending(agent, hold, credits=10)
+
+
+def closed(ask):
+    agent = rich(ask)
+    hold = held(agent)
+    ending(agent, hold, "void")
+    return ending(agent, hold, credits=10)
+
+
+def frozen(ask):
+    agent = ask("agent")
+    grant = give(ask("database"), agent, 10, paid=True)
+    hold = held(agent)
+    post_operations(ask("database"), about_grant(agent, Kind.FREEZE, grant))
+    return ending(agent, hold, credits=10)
+
+
+def more_than_held(ask):
+    agent = rich(ask)
+    return ending(agent, held(agent, 9), credits=10)
+
+
+def scattered(ask):
+    agent = ask("agent")
+    scatter(ask("database"), agent, 260)
+    return agent.ask("/v1/spends", credits=260)
+
+
+def grouped(ask):
+    items = [{"credits": n, "idempotency_key": new_key(), "group": 1} for n in (1, 11)]
+    return rich(ask).post("/v1/spends/batch", {"items": items})["results"][0]["error"]
+
+
+def paused(ask):
+    agent = rich(ask)
+    set_caps(ask("database"), agent, Caps(paused=True))
+    return agent.ask("/v1/spends", credits=1)
+
+
+def capped(ask):
+    agent = rich(ask)
+    set_caps(ask("database"), agent, Caps(per_hour=5))
+    return agent.ask("/v1/spends", credits=6)
+
+
+def short(ask):
+    return ask("agent").ask("/v1/spends", credits=1)
+
+
+def cut_off(ask):
+    agent = rich(ask)
+    return Agent(ask("severed_http"), agent.token, agent.agent_id, agent.organization_id).ask("/v1/spends", credits=1)
+
+
+def crowded_out(ask):
+    """Thousands wait for one book that somebody keeps locked."""
+    agent, database = rich(ask, 6000), ask("database")
+    lock = "WITH book AS MATERIALIZED (SELECT FROM ledger.books WHERE organization_id = $1::uuid FOR UPDATE)"
+    url = ask("start_service")(refusals_per_minute=10_000).url  # so that batches are posted whole
+    bodies = [{"items": [{"credits": 1, "idempotency_key": f"{n}-{m}"} for m in range(1000)]} for n in range(6)]
+    with ThreadPoolExecutor(7) as crowd:
+        keeping = crowd.submit(
+            database.rows, f"{lock} SELECT pg_sleep(2.5) IS NULL FROM book", str(organization_of(agent))
+        )
+        time.sleep(0.3)
+        sent = [
+            crowd.submit(httpx.post, f"{url}/v1/spends/batch", json=body, headers=agent.headers, timeout=20)
+            for body in bodies
+        ]
+        answers = [each.result() for each in sent]
+        keeping.result()
+    served = [answer.json()["data"]["posted"] for answer in answers if answer.status_code == 200]
+    assert served
+    assert set(served) == {1000}, "what was let in was posted"
+    return next(answer for answer in answers if answer.status_code != 200)
+
+
 def refused_by_stripe(ask):
     agent = ask("agent")
     ask("sandbox").fault("card_declined_like_400", "/v1/checkout/sessions")
@@ -153,6 +286,8 @@ GIVEN_BY = {
     Refusal.INVALID_ARGUMENTS: invalid,
     Refusal.WEBHOOK_SIGNATURE_INVALID: unsigned,
     Refusal.AUTH_REQUIRED: without_token,
+    Refusal.SCOPE_MISSING: without_scope,
+    Refusal.NOT_THE_MAKER: of_a_sibling,
     Refusal.NOT_FOUND: unknown_path,
     Refusal.METHOD_NOT_ALLOWED: wrong_method,
     Refusal.BODY_TOO_LARGE: too_large,
@@ -168,9 +303,21 @@ GIVEN_BY = {
     Refusal.PAYMENT_ATTEMPT_NOT_CANCELABLE: cancel_processing,
     Refusal.LAST_AGENT: last_agent,
     Refusal.AGENT_LIMIT_REACHED: crowded,
+    Refusal.SPENDING_CONFLICT: other_spend,
+    Refusal.HOLD_EXPIRED: run_out,
+    Refusal.HOLD_CLOSED: closed,
+    Refusal.HOLD_FROZEN: frozen,
+    Refusal.AMOUNT_EXCEEDS_REST: more_than_held,
+    Refusal.CREDITS_TOO_FRAGMENTED: scattered,
+    Refusal.GROUP_REFUSED: grouped,
+    Refusal.SPENDER_PAUSED: paused,
+    Refusal.SPEND_CAP_EXCEEDED: capped,
+    Refusal.QUOTA_EXCEEDED: short,
     Refusal.PAYMENT_PROVIDER_REFUSED: refused_by_stripe,
     Refusal.PAYMENT_METHOD_UNAVAILABLE: not_configured,
     Refusal.PAYMENT_OUTCOME_UNKNOWN: lost,
+    Refusal.POSTING_OUTCOME_UNKNOWN: cut_off,
+    Refusal.OVERLOADED: crowded_out,
     Refusal.SERVICE_UNAVAILABLE: database_away,
     Refusal.INTERNAL_ERROR: broken,
 }
@@ -180,7 +327,13 @@ def test_every_refusal_of_the_list_is_given_here():
     assert list(GIVEN_BY) == list(Refusal)
 
 
-@pytest.mark.parametrize("refusal", Refusal, ids=lambda refusal: refusal.name)
+GIVEN_TO_AN_ITEM = {Refusal.GROUP_REFUSED}
+"""Only items of a batch are refused so, never a whole request."""
+
+
+@pytest.mark.parametrize(
+    "refusal", [each for each in Refusal if each not in GIVEN_TO_AN_ITEM], ids=lambda refusal: refusal.name
+)
 def test_refusal_is_answered_as_its_rule_says(refusal, request):
     answer = GIVEN_BY[refusal](request.getfixturevalue)
     rule = refusal.rule
@@ -194,3 +347,10 @@ def test_refusal_is_answered_as_its_rule_says(refusal, request):
     for command in recovery.get("suggested_commands", []):
         assert command.startswith("image-skill ")
         assert "--api-base-url http://127.0.0.1:" in command
+
+
+@pytest.mark.parametrize("refusal", GIVEN_TO_AN_ITEM, ids=lambda refusal: refusal.name)
+def test_an_item_is_refused_as_its_rule_says(refusal, request):
+    error = GIVEN_BY[refusal](request.getfixturevalue)
+    assert (error["code"], error["retryable"]) == (refusal.code, refusal.rule.retryable)
+    assert error["recovery"]["advice"] == refusal.rule.advice

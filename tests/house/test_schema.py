@@ -8,12 +8,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import SQLModel
 
+import billing.operator_tables
 import billing.tables
 import ledger.tables
 import webhooks.tables
 from api.postgres.databases import create_database, drop_database
 from api.wiring import async_url
-from ledger.chart import CHART
+from ledger.chart import CHART, NUMBERS
 from tests import postgres_cluster
 
 SCHEMAS = [billing.tables.SCHEMA, ledger.tables.SCHEMA, webhooks.tables.SCHEMA]
@@ -22,7 +23,7 @@ COLUMNS = """
     SELECT table_schema || '.' || table_name || '.' || column_name AS name, ordinal_position::text, data_type,
            is_nullable, column_default
     FROM information_schema.columns
-    WHERE table_schema = ANY($1) AND table_name NOT IN ('entries') ORDER BY 1"""
+    WHERE table_schema = ANY($1) AND table_name NOT IN ('entries', 'transfers') ORDER BY 1"""
 CONSTRAINTS = """
     SELECT conrelid::regclass::text || ' ' || conname AS name, pg_get_constraintdef(oid) AS definition
     FROM pg_constraint WHERE connamespace::regnamespace::text = ANY($1) ORDER BY 1"""
@@ -73,11 +74,11 @@ def test_the_chart_in_the_database_is_the_chart_in_the_code(database):
     async def rows():
         connection = await asyncpg.connect(database.owner_url)
         try:
-            return await connection.fetch("SELECT code, currency, side, floored FROM ledger.chart")
+            return await connection.fetch("SELECT number, code, currency, side FROM ledger.chart")
         finally:
             await connection.close()
 
     stored = {tuple(row.values()) for row in asyncio.run(rows())}
-    assert stored == {(a.code, a.currency.value, a.side.value, a.floored) for a in CHART}
+    assert stored == {(NUMBERS[a.code], a.code, a.currency.value, a.side.value) for a in CHART}
     floored = {a.code for a in CHART if a.floored}
-    assert all(code in str(ledger.tables.AccountRow.__table_args__[2].sqltext) for code in floored)
+    assert all(f"{code} >= 0" in str(ledger.tables.Book.__table_args__[1].sqltext) for code in floored)

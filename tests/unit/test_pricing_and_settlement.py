@@ -16,7 +16,7 @@ from rails.rail import PaymentSettled
 OFFER = Offer(
     packs.STANDARD_PACKS, "starter-500", 1, 5000, None, timedelta(hours=1), timedelta(days=1), timedelta(hours=1)
 )
-ORGANIZATION, OPERATION = UUID(int=1), UUID(int=2)
+ORGANIZATION = UUID(int=1)
 SETTLED = PaymentSettled(
     method_id="stripe_checkout",
     attempt_id="payatt_x",
@@ -81,9 +81,7 @@ def test_a_settlement_that_differs_in_anything_is_not_granted(change, says):
 @given(st.integers(0, 500), st.integers(0, 200), st.integers(1, 5000))
 def test_a_purchase_balances_and_its_basis_is_what_was_paid_net_of_tax(discount, tax, credits_):
     fact = replace(SETTLED, discount=discount, tax=tax, total=500 - discount + tax)
-    operation = posting_rules.purchase(
-        fact, organization_id=ORGANIZATION, operation_id=OPERATION, credits_=credits_, expire_after_days=None
-    )
+    operation = posting_rules.purchase(fact, organization_id=ORGANIZATION, credits_=credits_, expire_after_days=None)
     money = {t.credit: t.money.amount for t in operation.transfers if t.money.currency is Currency.USD}
     assert money.get("deferred_revenue", 0) + money.get("sales_tax_payable", 0) == fact.total
     assert operation.lot is not None
@@ -94,9 +92,7 @@ def test_a_purchase_balances_and_its_basis_is_what_was_paid_net_of_tax(discount,
 
 
 def test_the_key_of_a_purchase_is_the_payment_and_not_the_letter():
-    operation = posting_rules.purchase(
-        SETTLED, organization_id=ORGANIZATION, operation_id=OPERATION, credits_=500, expire_after_days=30
-    )
+    operation = posting_rules.purchase(SETTLED, organization_id=ORGANIZATION, credits_=500, expire_after_days=30)
     assert operation.key == "grant:payment_intent:pi_1"
     assert operation.lot is not None
     assert operation.lot.expires_at == SETTLED.occurred_at + timedelta(days=30)

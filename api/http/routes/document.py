@@ -1,4 +1,4 @@
-"""`GET /openapi.json`: the one answer besides the pages that is no envelope. There is no page to show it."""
+"""`GET /openapi.json`: an answer that is no envelope, as are the pages and `/metrics`. There is no page to show it."""
 
 from __future__ import annotations
 

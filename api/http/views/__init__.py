@@ -2,5 +2,5 @@
 
 `plain` spells times and money, `catalog` methods and packs, `people` agents and tokens, `quotes` a quote, `quota` the
 balance and how to top it up, `actions` what the payer must do, `purchases` a purchase and its status, `happenings` the
-activity.
+activity, `spending` spends, holds and what a refused one is told, `ledger` the books, `caps` what an agent may spend.
 """

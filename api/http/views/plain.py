@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from ledger.ids import external
 from ledger.statements import Balance
+from ledger.tables import OperationRow
 
 CREDIT_UNIT_CENTS: Final = 1
 CURRENCY: Final = "USD"
@@ -22,9 +24,20 @@ def at_or_none(moment: datetime | None) -> str | None:
 
 
 def limits(balance: Balance) -> dict[str, Any]:
-    """The balance in credits under the contract's names. Paid and promotional credits are told apart, never mixed."""
-    return {
+    """The balance in credits under the contract's names. Paid and promotional credits are told apart, never mixed.
+
+    Frozen credits cannot be spent while their payment is questioned; owed ones are taken from the next purchase. Both
+    are named only where there are any.
+    """
+    found = {
         "remaining_credits": balance.promotional,
         "payment_backed_remaining_credits": balance.paid,
         "held_credits": balance.held,
     }
+    rare = {"frozen_credits": balance.frozen, "owed_credits": balance.owed}
+    return found | {name: credits_ for name, credits_ in rare.items() if credits_ > 0}
+
+
+def published_head(operation: OperationRow) -> dict[str, Any]:
+    """Where an operation stands in the journal of its book, and the hash of the journal up to it, in hex."""
+    return {"operation_id": external("op", operation.id), "seq": operation.seq, "head": operation.hash.hex()}

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from api.http.commands import Commands, purchase_key
 from api.http.views import actions, quotes
-from api.http.views.plain import at, limits
+from api.http.views.plain import at, limits, published_head
 from billing.attempts import OPEN_STATES, AttemptState
 from billing.packs import METHODS
 from billing.purchases import Place
@@ -53,7 +53,7 @@ def bought(found: Status, attempt: PaymentAttempt, scene: Scene) -> dict[str, An
         "idempotency_key": attempt.idempotency_key,
         "payable_until": at(attempt.payable_until),
         **_rail(found, attempt, scene),
-        "receipt": _receipt(found.receipt),
+        "receipt": _receipt(found.receipt, found.operation),
         "next": _next(found, scene),
         "next_actions": _next_actions(found, scene, path="data.stripe_x402.payable_instructions"),
     }
@@ -69,7 +69,7 @@ def status(found: Status, scene: Scene) -> dict[str, Any]:
         "live_money": quote.live_money,
         "quote": {**quotes.facts(quote, scene.now), "x402": actions.rail_of_deposits() if on_chain else None},
         "payment_attempt": _attempt(found, found.attempt, scene) if found.attempt else None,
-        "receipt": _receipt(found.receipt),
+        "receipt": _receipt(found.receipt, found.operation),
         "credit_event": _credit_event(found.operation, found.receipt),
         "provider_event": _provider_event(found.receipt),
         "limits": limits(found.balance),
@@ -106,7 +106,8 @@ def _rail(found: Status, attempt: PaymentAttempt, scene: Scene) -> dict[str, Any
     return {"stripe_x402": actions.deposit(due, amount_cents=found.quote.price_cents)}
 
 
-def _receipt(receipt: Receipt | None) -> dict[str, Any] | None:
+def _receipt(receipt: Receipt | None, operation: OperationRow | None) -> dict[str, Any] | None:
+    """A receipt publishes the head of the journal at its grant: a journal that is rewritten later does not fit it."""
     if receipt is None:
         return None
     return {
@@ -124,6 +125,7 @@ def _receipt(receipt: Receipt | None) -> dict[str, Any] | None:
         "created_at": at(receipt.created_at),
         "late": receipt.late,
         "details": receipt.details,
+        "journal": published_head(operation) if operation is not None else None,
     }
 
 
@@ -136,7 +138,7 @@ def _credit_event(operation: OperationRow | None, receipt: Receipt | None) -> di
         "type": "payment_backed_grant",
         "credits": receipt.credits,
         "journal_seq": operation.seq,
-        "occurred_at": at(operation.event_at),
+        "occurred_at": at(operation.happened_at),
         "posted_at": at(operation.posted_at),
         "accounting_date": operation.accounting_date.isoformat(),
         "available_credits_after": operation.available_after,
