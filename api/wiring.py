@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from api.metrics import LaneMetrics
 from api.reasons import UNUSABLE_SETTINGS, CannotGoOn
 from api.settings import Settings
+from billing.bearers import Bearers
 from billing.database import ANSWER_TIMEOUT_S, Sessions, connector, engine, sessions
 from billing.packs import METHODS, STRIPE_CHECKOUT, STRIPE_X402
 from billing.purchases import Place
@@ -61,6 +62,7 @@ class House:
     lane: Lane
     """The hot path into the books. It takes operations while the application runs."""
     metrics: LaneMetrics
+    bearers: Bearers
     clock: Clock = now
     letters_arrived: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a letter was stored by this process, so that its worker need not wait for its next look."""
@@ -85,6 +87,7 @@ class House:
         """Give all connections back."""
         for door in self.doors.values():
             await door.aclose()
+        self.bearers.close()
         await self.database.dispose()
 
 
@@ -144,6 +147,7 @@ def build(settings: Settings, *, clock: Clock = now, answer_timeout_s: int | Non
         place=Place(settings.url, settings.offer()),
         lane=Lane(connector(database), metrics),
         metrics=metrics,
+        bearers=Bearers(connector(database)),
         clock=clock,
     )
 

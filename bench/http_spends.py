@@ -107,7 +107,7 @@ async def _purser(stage: Stage, running: ExitStack, agents: int) -> Door:
     await books.fill_opened(kept.sessions, found)
 
     async def check(done: int) -> list[str]:
-        problems = await books.problems(kept.sessions, found, spends=done)
+        problems = await books.problems(kept.sessions, spends=done)
         await kept.close()
         return problems
 

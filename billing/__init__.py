@@ -3,10 +3,11 @@
 Pure: `refusals` (every expected "no"), `packs` (what is sold), `attempts` (the state machine), `settlements` (does
 the money agree with the quote), `posting_rules` (fact → transfers), `actions` (a rail's action as it is stored),
 `scopes` (what an operator key may do). Rows: `tables`, `operator_tables`; how they are reached: `database`; new ids
-and secrets: `fresh`. With PostgreSQL: `identity` (sign up, tokens, agents), `operator_keys` (the product next to the
-ledger), `principals` (agent or operator), `spending` (a request as an operation), `asking` (of the books),
-`standing` (what a refused one is told), `quotes`, `purchases` (buy), `requests` (what is sent to a provider, stored
-first), `handoff` (the human's link), `catching_up` (books far behind), `cancellations`, `sweeping` (what nobody came
-back for), `grants` (credits that are given), `caps` (what an agent may spend), `fulfillment` (a fact is applied: the
-only place where money moves), `status`, `activity`, `proofs` (payments, grants, receipts and successes agree).
+and secrets: `fresh`. With PostgreSQL: `bearers` (whose a token is), `identity` (sign up, tokens, agents),
+`operator_keys` (the product next to the ledger), `principals` (agent or operator), `spending` (a request as an
+operation), `asking` (of the books), `standing` (what a refused one is told), `quotes`, `purchases` (buy), `requests`
+(what is sent to a provider, stored first), `handoff` (the human's link), `catching_up` (books far behind),
+`cancellations`, `sweeping` (what nobody came back for), `grants` (credits that are given), `caps` (what an agent may
+spend), `fulfillment` (a fact is applied: the only place where money moves), `status`, `activity`, `proofs` (payments,
+grants, receipts and successes agree).
 """

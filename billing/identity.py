@@ -11,8 +11,6 @@ nothing to lose and is immediate.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -22,6 +20,7 @@ from sqlalchemy import func, or_, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from billing.bearers import Lookup, secret_hash, verified
 from billing.database import Sessions
 from billing.fresh import new_id, new_secret
 from billing.refusals import Refusal, Refused
@@ -34,7 +33,6 @@ TOKEN_PREFIX: Final = "isk_r_"  # noqa: S105 - a prefix is no secret
 AGENTS_MAX: Final = 100
 GRACE: Final = timedelta(minutes=5)
 GRACE_MAX: Final = timedelta(hours=1)
-_NO_HASH: Final = bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,42 +82,16 @@ class Rotated:
     old_tokens_until: datetime
 
 
-async def authenticate(session: AsyncSession, token: str, *, now: datetime) -> Actor:
+async def authenticate(lookup: Lookup, token: str, *, now: datetime) -> Actor:
     """The actor behind a bearer token. Raises `Refused(AUTH_REQUIRED)` for anything but a token that lives at `now`."""
-    row = await _token_row(session, token)
-    stored = row[0].secret_hash if row else _NO_HASH
-    matches = hmac.compare_digest(_secret_hash(token[len(TOKEN_PREFIX) + ids.LENGTH :]), stored)
-    if row is None or not matches or not _lives(row[0], now) or row[1].revoked_at is not None:
-        raise Refused(Refusal.AUTH_REQUIRED)
-    found, agent = row
-    return Actor(agent.organization_id, agent.id, found.id, agent.name, agent.runtime, found.created_at)
+    row = await verified(lookup, token, prefix=TOKEN_PREFIX, now=now)
+    return Actor(
+        row["organization_id"], row["agent_id"], row["token_id"], row["name"], row["runtime"], row["created_at"]
+    )
 
 
 def _lives(token: AgentToken, now: datetime) -> bool:
     return token.revoked_at is None or token.revoked_at > now
-
-
-async def _token_row(session: AsyncSession, token: str) -> tuple[AgentToken, Agent] | None:
-    head = token[: len(TOKEN_PREFIX) + ids.LENGTH]
-    try:
-        token_id = ids.parse(TOKEN_PREFIX.rstrip("_"), head)
-    except ids.MalformedId:
-        return None
-    query = (
-        select(AgentToken, Agent)
-        .join(
-            Agent,
-            (col(Agent.organization_id) == col(AgentToken.organization_id))
-            & (col(Agent.id) == col(AgentToken.agent_id)),
-        )
-        .where(col(AgentToken.id) == token_id)
-    )
-    row = (await session.exec(query)).first()
-    return (row[0], row[1]) if row else None
-
-
-def _secret_hash(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode("utf-8", "replace")).digest()
 
 
 def _add_token(session: AsyncSession, *, organization_id: UUID, agent_id: UUID, now: datetime) -> str:
@@ -129,7 +101,7 @@ def _add_token(session: AsyncSession, *, organization_id: UUID, agent_id: UUID, 
             organization_id=organization_id,
             id=token_id,
             agent_id=agent_id,
-            secret_hash=_secret_hash(secret),
+            secret_hash=secret_hash(secret),
             created_at=now,
         )
     )

@@ -9,8 +9,6 @@ token.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -21,6 +19,7 @@ from sqlalchemy import or_, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from billing.bearers import Lookup, secret_hash, verified
 from billing.database import Sessions
 from billing.fresh import new_id, new_secret
 from billing.operator_tables import NAME_LENGTH_MAX, OperatorKey, OperatorSecret
@@ -33,7 +32,6 @@ KEY_PREFIX: Final = "opkey"
 GRACE: Final = timedelta(minutes=5)
 GRACE_MAX: Final = timedelta(hours=1)
 _HEAD_LENGTH: Final = len(TOKEN_PREFIX) + ids.LENGTH
-_NO_HASH: Final = bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,43 +119,15 @@ async def revoke(sessions: Sessions, key_id: UUID, *, now: datetime) -> Operator
         return key
 
 
-async def authenticate(session: AsyncSession, token: str, *, now: datetime) -> Operator:
+async def authenticate(lookup: Lookup, token: str, *, now: datetime) -> Operator:
     """The operator behind a bearer token. Raises `Refused(AUTH_REQUIRED)` for anything but one that lives at `now`."""
-    row = await _secret_row(session, token)
-    # The comparison is made in every case, so that its time does not tell which ids exist.
-    stored = row[0].secret_hash if row else _NO_HASH
-    matches = hmac.compare_digest(_secret_hash(token[_HEAD_LENGTH:]), stored)
-    if row is None or not matches or not _lives(row[0], now) or row[1].revoked_at is not None:
-        raise Refused(Refusal.AUTH_REQUIRED)
-    key = row[1]
-    return Operator(key.id, key.name, known(key.scopes))
-
-
-def _lives(secret: OperatorSecret, now: datetime) -> bool:
-    return secret.revoked_at is None or secret.revoked_at > now
-
-
-async def _secret_row(session: AsyncSession, token: str) -> tuple[OperatorSecret, OperatorKey] | None:
-    try:
-        secret_id = ids.parse(TOKEN_PREFIX.rstrip("_"), token[:_HEAD_LENGTH])
-    except ids.MalformedId:
-        return None
-    query = (
-        select(OperatorSecret, OperatorKey)
-        .join(OperatorKey, col(OperatorKey.id) == col(OperatorSecret.key_id))
-        .where(col(OperatorSecret.id) == secret_id)
-    )
-    row = (await session.exec(query)).first()
-    return (row[0], row[1]) if row else None
-
-
-def _secret_hash(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode("utf-8", "replace")).digest()
+    row = await verified(lookup, token, prefix=TOKEN_PREFIX, now=now)
+    return Operator(row["key_id"], row["name"], known(row["scopes"]))
 
 
 def _add_secret(session: AsyncSession, key_id: UUID, now: datetime) -> str:
     secret_id, secret = new_id(now), new_secret()
-    session.add(OperatorSecret(key_id=key_id, id=secret_id, secret_hash=_secret_hash(secret), created_at=now))
+    session.add(OperatorSecret(key_id=key_id, id=secret_id, secret_hash=secret_hash(secret), created_at=now))
     return ids.external(TOKEN_PREFIX.rstrip("_"), secret_id) + secret
 
 

@@ -57,10 +57,12 @@ CHECKS: Final = (
         "grant is paid",
         None,
         """
-        SELECT o.organization_id, 'operation ' || o.seq || ' ' || o.key AS subject,
+        SELECT l.organization_id, coalesce('operation ' || l.seq || ' ' || o.key, 'lot ' || l.lot) AS subject,
                'has no external payment' AS problem
-        FROM ledger.operations AS o
-        WHERE o.lane = :lane AND o.scope = :system AND starts_with(o.key, 'grant:payment')
+        FROM ledger.lot_openings AS l
+        LEFT JOIN ledger.operations AS o
+          ON o.lane = l.lane AND o.organization_id = l.organization_id AND o.seq = l.seq AND o.scope = :system
+        WHERE l.lane = :lane AND l.cause = 'paid'
           AND NOT EXISTS (SELECT FROM billing.external_payments AS p
                           WHERE p.organization_id = o.organization_id AND p.operation_id = o.id
                             AND o.key = 'grant:' || p.kind || ':' || p.external_id)""",

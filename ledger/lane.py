@@ -34,6 +34,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ledger.failures import of_the_link, passing
 from ledger.operations import LANE, Operation
 from ledger.outcomes import Outcome, Posted
 from ledger.posting import ANSWER, OPERATIONS_MAX, answers_of, posting_order, row_of
@@ -64,13 +65,6 @@ BUSY_PAUSE_S: Final = 0.002
 _POST: Final = (
     f"SELECT {ANSWER} FROM ledger.post_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"  # noqa: S608
 )
-_BROKEN: Final = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-_BROKEN_STATES: Final = ("08", "25", "57P", "53300")
-"""SQLSTATEs (PostgreSQL, appendix A) of a server that is going away, or is not the one to talk to: reconnect."""
-
-_PASSING_STATES: Final = ("40", "53", "55")
-"""SQLSTATEs that the same call may not meet again: deadlocks, resources, locks."""
-
 Connect = Callable[[], Awaitable[Any]]
 
 
@@ -174,7 +168,8 @@ class Lane:
             for task in self._patient:
                 task.cancel()  # there is none unless the lane itself was cancelled
             await asyncio.gather(*self._patient, return_exceptions=True)
-            self._abandon(self._queue)
+            for line in (self._queue, *self._aside.values()):
+                self._abandon(line)
 
     async def post(self, operation: Operation) -> Posted:
         """Post one operation. Raises `LaneFull`, `LaneClosed` (nothing was posted) or `OutcomeUnknown`."""
@@ -308,11 +303,11 @@ class _Link:
                 return await self._post(batch)
             except Exception as error:  # noqa: BLE001 - each kind has its answer, and no caller may wait for ever
                 self.meter.broke(type(error).__name__)
-                lost = self.connection is None or _of_the_link(error)
+                lost = self.connection is None or of_the_link(error)
                 broken += self.connection is not None and lost
                 if lost or not isinstance(error, asyncpg.PostgresError | ValueError):
                     self._drop()
-                if broken > RESENDS_MAX or not (lost or _has_state(error, _PASSING_STATES)):
+                if broken > RESENDS_MAX or not (lost or passing(error)):
                     if len(batch) == 1:
                         in_time = not lost and not isinstance(error, asyncpg.QueryCanceledError)
                         batch[0].fail(error if in_time else OutcomeUnknown())
@@ -368,23 +363,13 @@ def _hand_out(batch: Sequence[_Unit], answers: Sequence[Posted]) -> list[_Unit]:
     for unit in batch:
         own = answers[at : at + len(unit.operations)]
         at += len(own)
-        if own[0].outcome in {Outcome.BUSY, Outcome.CATCH_UP}:
-            unit.given_back += 1 if own[0].outcome is Outcome.BUSY else GIVE_BACKS_MAX + 1
+        outcomes = {one.outcome for one in own}
+        if outcomes & {Outcome.BUSY, Outcome.CATCH_UP}:
+            unit.given_back += 1 if Outcome.BUSY in outcomes else GIVE_BACKS_MAX + 1
             again.append(unit)
         else:
             unit.answer(own)
     return again
-
-
-def _of_the_link(error: Exception) -> bool:
-    """Whether the server may have committed, or is not to be had. What asyncpg cannot encode was never sent."""
-    if isinstance(error, _BROKEN):
-        return not isinstance(error, ValueError)
-    return _has_state(error, _BROKEN_STATES)
-
-
-def _has_state(error: Exception, states: tuple[str, ...]) -> bool:
-    return isinstance(error, asyncpg.PostgresError) and str(error.sqlstate).startswith(states)
 
 
 def _units(call: _Call, operations: Sequence[Operation]) -> list[_Unit]:

@@ -64,8 +64,7 @@ async def presented(connection: AnyConnection) -> Actor | None:
     if token is None:
         return None
     house = house_of(connection)
-    async with house.sessions() as session:
-        return await identity.authenticate(session, token, now=house.clock())
+    return await identity.authenticate(house.bearers.agents, token, now=house.clock())
 
 
 async def principal(connection: AnyConnection) -> Actor | Operator:
@@ -74,10 +73,9 @@ async def principal(connection: AnyConnection) -> Actor | Operator:
     if token is None:
         raise Refused(Refusal.AUTH_REQUIRED)
     house = house_of(connection)
-    async with house.sessions() as session:
-        if token.startswith(operator_keys.TOKEN_PREFIX):
-            return await operator_keys.authenticate(session, token, now=house.clock())
-        return await identity.authenticate(session, token, now=house.clock())
+    if token.startswith(operator_keys.TOKEN_PREFIX):
+        return await operator_keys.authenticate(house.bearers.operators, token, now=house.clock())
+    return await identity.authenticate(house.bearers.agents, token, now=house.clock())
 
 
 def _bearer(connection: AnyConnection) -> str | None:

@@ -9,7 +9,6 @@ import time
 from typing import Any, Final
 
 import structlog
-from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.exceptions import MethodNotAllowedException
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,6 +29,7 @@ _HEADERS: Final = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
+_SENT: Final = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
 
 
 def doorway(inner: ASGIApp, house: House) -> ASGIApp:
@@ -70,13 +70,13 @@ def doorway(inner: ASGIApp, house: House) -> ASGIApp:
 
 
 def _add_headers(message: Any, trace_id: str) -> None:
-    headers = MutableScopeHeaders.from_message(message)
-    for name, value in _HEADERS.items():
-        headers.setdefault(name, value)
-    headers["x-trace-id"] = trace_id
+    headers = list(message["headers"])
+    given = {name.lower() for name, _ in headers}
+    headers += [pair for pair in _SENT if pair[0] not in given]
+    message["headers"] = [*headers, (b"x-trace-id", trace_id.encode())]
 
 
-def no_options(request: AnyRequest) -> None:
+async def no_options(request: AnyRequest) -> None:
     """A `before_request` hook: what Litestar answers to OPTIONS by itself has no body, so it is refused instead."""
     if request.method == "OPTIONS":
         allowed = request.app.route_handler_method_map[request.scope["path_template"]]

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Self
+from typing import Final, Self
 from uuid import UUID
 
-import asyncpg
 from sqlalchemy import text
 
+from api.wiring import async_url
 from bench.measuring import books
 from bench.measuring.books import Kept
 from bench.measuring.load import Pick
 from bench.measuring.stage import BooksUrls, Stage
 from bench.rounds import OURS
-from billing.database import Sessions
+from billing.database import Sessions, connector, engine
 from ledger.lane import Lane
 from ledger.operations import Kind, Operation
 from ledger.outcomes import Outcome, Posted
@@ -23,8 +23,6 @@ from ledger.outcomes import Outcome, Posted
 AGENT: Final = UUID("018f0000-0000-7000-8000-00000000a6e7")
 """Who spends: the scope of every key."""
 AMOUNT_MAX: Final = 1_000
-CONNECT_TIMEOUT_S: Final = 5
-ANSWER_TIMEOUT_S: Final = 15
 
 _SIZES: Final = text("""
     SELECT c.relname, pg_total_relation_size(c.oid) AS bytes
@@ -96,7 +94,7 @@ class Ours:
     async def check(self) -> list[str]:
         """What `verify` finds, batches that failed, and answered spends that are missing."""
         broken = [f"the lane broke: {why}" for why in self.meter.broken[:1]]
-        return broken + await books.problems(self.sessions, self.books, spends=self.done)
+        return broken + await books.problems(self.sessions, spends=self.done)
 
     async def close(self) -> None:
         """Give the connections back."""
@@ -146,11 +144,7 @@ class Meter:
 
 async def open_lane(urls: BooksUrls, meter: Meter) -> Lane:
     """A lane as the role that may only post, started."""
-
-    async def connect() -> Any:
-        return await asyncpg.connect(urls.run, ssl=False, timeout=CONNECT_TIMEOUT_S, command_timeout=ANSWER_TIMEOUT_S)
-
-    return await Lane(connect, meter).__aenter__()
+    return await Lane(connector(engine(async_url(urls.run))), meter).__aenter__()
 
 
 async def close_lane(lane: Lane) -> None:

@@ -35,9 +35,10 @@ class Connection:
     async def post(self, path: str, body: dict[str, Any], token: str = "") -> tuple[int, bytes]:
         """Send a JSON body; the status and the body of the answer. Raises `OSError`, `TimeoutError`, `EOFError`."""
         content = json.dumps(body, separators=(",", ":")).encode()
+        bearer = f"Authorization: Bearer {token}\r\n" if token else ""
         head = (
             f"POST {path} HTTP/1.1\r\nHost: {self.host}\r\nContent-Type: application/json\r\n"
-            f"Authorization: Bearer {token}\r\nContent-Length: {len(content)}\r\n\r\n"
+            f"{bearer}Content-Length: {len(content)}\r\n\r\n"
         )
         self.writer.write(head.encode("ascii") + content)
         async with asyncio.timeout(ANSWER_TIMEOUT_S):

@@ -129,6 +129,12 @@ DECLARE
   v_refused integer;
   v_refusal ledger.answer;
 BEGIN
+  -- Asked before and refused: the same answers, whatever the balance is now. What of it is posted says so.
+  v_answers := ledger.replays_or('group_refused', p_items);
+  IF EXISTS (SELECT FROM unnest(v_answers) AS a
+             WHERE a.replayed AND a.outcome <> 'posted' OR a.outcome = 'exists_with_different_content') THEN
+    RETURN v_answers;
+  END IF;
   BEGIN
     v_answers := ledger.post_items(p_lane, p_now, p_items);
     FOR v_refused IN 1 .. cardinality(v_answers) LOOP
@@ -144,9 +150,7 @@ BEGIN
       v_refused := v_refused + 1;
     END LOOP;
   END;
-  FOR n IN 1 .. cardinality(p_items) LOOP
-    v_answers[n] := ROW(NULL, 'group_refused', false, NULL, NULL, NULL, NULL, NULL, NULL)::ledger.answer;
-  END LOOP;
+  v_answers := ledger.replays_or('group_refused', p_items);
   IF NOT v_refusal.replayed AND ledger.freezes_key(v_refusal.outcome)
      AND (p_items[v_refused]).scope <> ledger.system_scope() THEN
     v_refusal := ledger.answered(ledger.write_operation(p_lane, p_items[v_refused],
@@ -345,6 +349,10 @@ BEGIN
                      ARRAY[v_to - v_from + 1])
         WHEN p_groups[v_from] > 0 THEN ledger.post_group(p_lane, v_now, v_items[v_from : v_to])
         ELSE ledger.post_items(p_lane, v_now, v_items[v_from : v_to]) END;
+      IF v_blocked = 'catch_up' AND p_groups[v_from] > 0
+         AND EXISTS (SELECT FROM unnest(v_run) AS a WHERE a.replayed AND a.outcome <> 'posted') THEN
+        v_run := ledger.replays_or('group_refused', v_items[v_from : v_to]);
+      END IF;
       FOR n IN v_from .. v_to LOOP
         v_answers[n] := v_run[n - v_from + 1];
       END LOOP;

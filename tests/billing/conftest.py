@@ -106,8 +106,7 @@ async def buyer(quiet_house: House) -> Buyer:
     newcomer = Newcomer(name="buyer", runtime="pytest")
     now = quiet_house.clock()
     signed_up = await identity.sign_up(quiet_house.sessions, newcomer, want_token=True, presented=None, now=now)
-    async with quiet_house.sessions() as session:
-        return Buyer(quiet_house, await identity.authenticate(session, signed_up.token or "", now=now))
+    return Buyer(quiet_house, await identity.authenticate(quiet_house.bearers.agents, signed_up.token or "", now=now))
 
 
 def settled(of: UUID, *, number: int = 1, price: int = 500, **changes: Any) -> PaymentSettled:

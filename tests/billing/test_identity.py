@@ -33,8 +33,7 @@ async def join(house, contact=None, *, presented=None, want_token=True):
 
 
 async def actor_of(house, token, now):
-    async with house.sessions() as session:
-        return await identity.authenticate(session, token, now=now)
+    return await identity.authenticate(house.bearers.agents, token, now=now)
 
 
 async def assert_dead(house, token, now):

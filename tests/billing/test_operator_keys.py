@@ -29,8 +29,7 @@ async def make(house, *scopes, name="checkout"):
 
 
 async def operator_of(house, token, now=None):
-    async with house.sessions() as session:
-        return await operator_keys.authenticate(session, token, now=now or house.clock())
+    return await operator_keys.authenticate(house.bearers.operators, token, now=now or house.clock())
 
 
 async def assert_dead(house, token, now=None):

@@ -64,8 +64,7 @@ async def prepare(house: House, method: str, runs: int) -> dict[str, Any]:
     """One agent, one quote for each run."""
     newcomer = Newcomer(name="crash", runtime="test")
     signed_up = await identity.sign_up(house.sessions, newcomer, want_token=True, presented=None, now=now())
-    async with house.sessions() as session:
-        actor = await identity.authenticate(session, signed_up.token or "", now=now())
+    actor = await identity.authenticate(house.bearers.agents, signed_up.token or "", now=now())
     wanted = packs.Wanted(CREDITS, None, method)
     made = [
         await quotes.make(
@@ -79,8 +78,7 @@ async def prepare(house: House, method: str, runs: int) -> dict[str, Any]:
 
 async def journey(house: House, prepared: dict[str, Any], run: int) -> None:
     """Buy, pay, receive the letters, process them. Doing it again after any interruption is what the world does."""
-    async with house.sessions() as session:
-        actor = await identity.authenticate(session, prepared["token"], now=now())
+    actor = await identity.authenticate(house.bearers.agents, prepared["token"], now=now())
     quote_id = UUID(prepared["quotes"][run])
     attempt_id = await purchases.buy(
         house.sessions, actor, quote_id=quote_id, idempotency_key=f"buy{run}",
@@ -167,8 +165,8 @@ async def objects_of(house: House, method: str, attempt: str) -> int:
 
 async def verify(house: House, prepared: dict[str, Any]) -> list[str]:
     """What does not fit in the agent's book, after everything."""
+    actor = await identity.authenticate(house.bearers.agents, prepared["token"], now=now())
     async with house.sessions() as session:
-        actor = await identity.authenticate(session, prepared["token"], now=now())
         problems = [str(problem) for problem in await verify_book(session, actor.organization_id)]
         spendable = (await statements.balance(session, actor.organization_id, now())).spendable
     return [*problems, f"balance {spendable}"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -42,6 +42,17 @@ class Book(Ground):
             if operation.lot and operation.lot.expires_at and operation.lot.expires_at <= now:
                 self.post_due(now)
         return posted
+
+    def known(self, operations: Sequence[Operation], otherwise: Outcome) -> list[Posted]:
+        """The first answers, where there are any; `otherwise` for the others."""
+        return [
+            self.replay(operation)
+            or Posted(
+                operation.id,
+                Outcome.EXISTS_WITH_DIFFERENT_CONTENT if operation.id in self.by_id else otherwise,
+            )
+            for operation in operations
+        ]
 
     def replay(self, operation: Operation) -> Posted | None:
         """The first answer, when the key was used with this content."""

@@ -43,7 +43,7 @@ class Books:
         if book is None:
             return [Posted(operation.id, Outcome.BOOK_NOT_FOUND) for operation in operations]
         if book.post_due(now):
-            return [book.replay(operation) or Posted(operation.id, Outcome.CATCH_UP) for operation in operations]
+            return self._behind(book, operations)
         answers = []
         for group, members in groupby(operations, key=lambda operation: operation.group):
             together = list(members)
@@ -55,16 +55,31 @@ class Books:
             book = self.books[organization_id]
         return answers
 
+    @staticmethod
+    def _behind(book: Book, operations: list[Operation]) -> list[Posted]:
+        """Only what was posted or refused before is answered; of a group that was refused, all."""
+        answers = []
+        for group, members in groupby(operations, key=lambda operation: operation.group):
+            together = list(members)
+            known = book.known(together, Outcome.CATCH_UP)
+            if group and any(one.replayed and one.outcome is not Outcome.POSTED for one in known):
+                known = book.known(together, Outcome.GROUP_REFUSED)
+            answers += known
+        return answers
+
     def _post_group(self, organization_id: UUID, operations: list[Operation], now: datetime) -> list[Posted]:
         """All or none; the first refusal says why, and is stored when it is of the kind that is."""
         before = copy.deepcopy(self.books[organization_id])
+        known = before.known(operations, Outcome.GROUP_REFUSED)
+        if any(one.outcome not in {Outcome.POSTED, Outcome.GROUP_REFUSED} for one in known):
+            return known
         answers = [self.books[organization_id].answer(operation, now) for operation in operations]
         refused = next((n for n, answer in enumerate(answers) if answer.outcome is not Outcome.POSTED), None)
         if refused is None:
             return answers
         self.books[organization_id] = before
         said = answers[refused]
-        answers = [Posted(operation.id, Outcome.GROUP_REFUSED) for operation in operations]
+        answers = known
         answers[refused] = said if said.replayed else before.refuse(operations[refused], said.outcome, now)
         return answers
 

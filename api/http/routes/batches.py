@@ -78,7 +78,7 @@ async def spend_batch(request: AnyRequest) -> Envelope:
     await _post(request, asked)
     standings = await _standings(request, asked)
     results = [
-        {"index": n, "idempotency_key": item.key, **await _result(request, item, standings)}
+        {"index": n, "idempotency_key": item.key, **await _result(request, item, items, standings)}
         for n, item in enumerate(items)
     ]
     succeeded = sum(result["ok"] for result in results)
@@ -134,28 +134,71 @@ def _refuse_broken_groups(items: Sequence[Item]) -> None:
 
 
 async def _post(request: AnyRequest, asked: Sequence[Item]) -> None:
-    """Ask the books, in parts no larger than the refusals that whoever asks may still get."""
-    waiting = deque(asked)
+    """Ask the books, in parts no larger than the refusals that whoever asks may still get. Groups stay whole.
+
+    What a part was answered stays, whatever becomes of the next: then its items are told why they were not asked.
+    """
+    waiting = deque(_groups(asked))
+    stopped: Refused | None = None
     while waiting:
         part: list[Item] = []
         left: dict[str, int] = {}
-        while waiting:
-            item = waiting[0]
-            counted_as = item.behalf.counted_as if item.behalf else ""
-            left.setdefault(counted_as, refusals_left(request, counted_as))
-            in_group = bool(part and item.group and part[-1].group == item.group)
-            if left[counted_as] <= 0 and not in_group:
-                break
-            left[counted_as] -= 1
-            part.append(waiting.popleft())
-        if not part:
-            waiting.popleft().refused = too_many_refusals(request, counted_as)
+        while waiting and _fits(request, waiting[0], left):
+            part += waiting.popleft()
+        if stopped is not None or not part:
+            for item in part or waiting.popleft():
+                item.refused = stopped or too_many_refusals(request, counted_as(item))
             continue
-        operations = [item.operation for item in part if item.operation]
-        for item, posted in zip(part, await asking.post_all(house_of(request).lane, operations), strict=True):
-            item.posted = posted
-            if posted.outcome is not Outcome.POSTED and not posted.replayed and item.behalf:
-                count_refusal(request, item.behalf.counted_as)
+        stopped = await _post_part(request, part)
+        if stopped is not None and not any(item.posted for item in asked):
+            raise stopped  # then the whole request may be sent again
+
+
+def _groups(asked: Sequence[Item]) -> list[list[Item]]:
+    found: list[list[Item]] = []
+    for item in asked:
+        if item.group and found and found[-1][0].group == item.group:
+            found[-1].append(item)
+        else:
+            found.append([item])
+    return found
+
+
+def _fits(request: AnyRequest, group: Sequence[Item], left: dict[str, int]) -> bool:
+    """Whether everybody in the group may still be refused; then that is taken from what is `left` to them."""
+    names = {counted_as(item) for item in group}
+    for name in names:
+        left.setdefault(name, refusals_left(request, name))
+    if any(left[name] <= 0 for name in names):
+        return False
+    for name in names:
+        left[name] -= 1  # of a group at most one refusal is kept
+    return True
+
+
+def counted_as(item: Item) -> str:
+    """As whose its refusal is counted."""
+    return item.behalf.counted_as if item.behalf else ""
+
+
+async def _post_part(request: AnyRequest, part: Sequence[Item]) -> Refused | None:
+    """Ask the books about some of the items. Gives why nothing more can be asked now.
+
+    Raises `Refused(POSTING_OUTCOME_UNKNOWN)`: then nobody can say what became of the items.
+    """
+    try:
+        answers = await asking.post_all(house_of(request).lane, [item.operation for item in part if item.operation])
+    except Refused as refused:
+        if refused.refusal is Refusal.POSTING_OUTCOME_UNKNOWN:
+            raise
+        for item in part:
+            item.refused = refused
+        return refused
+    for item, posted in zip(part, answers, strict=True):
+        item.posted = posted
+        if posted.outcome in FREEZES_KEY and not posted.replayed:
+            count_refusal(request, counted_as(item))
+    return None
 
 
 async def _standings(request: AnyRequest, asked: Sequence[Item]) -> Standings:
@@ -176,24 +219,39 @@ async def _standings(request: AnyRequest, asked: Sequence[Item]) -> Standings:
         }
 
 
-async def _result(request: AnyRequest, item: Item, standings: Standings) -> dict[str, Any]:
+async def _result(request: AnyRequest, item: Item, items: Sequence[Item], standings: Standings) -> dict[str, Any]:
     operation, posted = item.operation, item.posted
     if operation is not None and posted is not None and item.behalf is not None:
         if posted.outcome is Outcome.POSTED:
             return {"ok": True, "data": views.posted_view(operation, posted)}
-        item.refused = await _refusal(request, operation, posted, standings)
+        item.refused = await _refusal(request, operation, posted, standings, _required(item, items))
     return {"ok": False, "error": error_of(request, item.refused or Refused(Refusal.INTERNAL_ERROR))}
 
 
-async def _refusal(request: AnyRequest, operation: Operation, posted: Posted, standings: Standings) -> Refused:
+def _required(item: Item, items: Sequence[Item]) -> int:
+    """What must be there for the item to go through: with it, in its group, all before it; towards caps its agent's."""
+    asked = item.operation
+    if asked is None or item.posted is None or not item.group:
+        return asked.credits if asked else 0
+    with_it = items[: items.index(item) + 1]
+    capped = item.posted.outcome is Outcome.CAP_EXCEEDED
+    return sum(
+        other.operation.credits
+        for other in with_it
+        if other.group == item.group and other.operation and (not capped or other.operation.spender == asked.spender)
+    )
+
+
+async def _refusal(
+    request: AnyRequest, operation: Operation, posted: Posted, standings: Standings, required: int
+) -> Refused:
     """As of a single spend, but without all the ways to top up, which are the same for all items."""
     if posted.outcome not in FREEZES_KEY:
         return await posting.refusal(request, operation, posted)
     recovery: dict[str, Any] = views.frozen(posted)
     found = standings.get((operation.organization_id, operation.spender))
     if found is not None:
-        required = replace(found, required=operation.credits)
-        recovery = posting.frozen_recovery(request, posted, required, in_full=False)
+        recovery = posting.frozen_recovery(request, posted, replace(found, required=required), in_full=False)
     return spending.refused(posted.outcome, recovery | {"idempotency_key": new_key(operation.kind.value)})
 
 
