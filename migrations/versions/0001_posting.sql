@@ -162,39 +162,48 @@ BEGIN
   RETURN v_answers;
 END $$;
 
--- What post_v1 may take for granted of its arrays. They come from outside, so it does not rest on a caller's care.
-CREATE FUNCTION ledger.require_sound_batch(
-  p_kinds text[], p_amounts bigint[], p_spenders uuid[], p_groups integer[], p_organizations uuid[], p_details jsonb[],
-  p_lengths_agree boolean
+-- Why a batch is refused whose items are not all sound. They come from outside, so post_v1 does not rest on a caller's care.
+CREATE FUNCTION ledger.refuse_batch(
+  p_kinds text[], p_amounts bigint[], p_spenders uuid[], p_groups integer[], p_organizations uuid[]
 ) RETURNS void
 LANGUAGE plpgsql STABLE
 SET search_path = ledger, pg_temp
 AS $$
 DECLARE
-  c_counted CONSTANT text[] := '{spend,hold,capture,spend_refund,claw_back,reinstate,settle_owed}';
+  v_why text := 'an item names its book, kind, amount and group';
 BEGIN
-  IF p_lengths_agree IS NOT TRUE THEN
-    RAISE EXCEPTION 'arrays are of different lengths' USING ERRCODE = 'invalid_parameter_value';
-  END IF;
-  IF array_position(p_organizations, NULL) IS NOT NULL OR array_position(p_kinds, NULL) IS NOT NULL
-     OR array_position(p_amounts, NULL) IS NOT NULL OR array_position(p_groups, NULL) IS NOT NULL THEN
-    RAISE EXCEPTION 'an item names its book, kind, amount and group' USING ERRCODE = 'invalid_parameter_value';
-  END IF;
   FOR n IN 1 .. cardinality(p_kinds) LOOP
-    IF p_kinds[n] = ANY (c_counted) AND p_amounts[n] NOT BETWEEN 1 AND 9007199254740991 THEN
-      RAISE EXCEPTION 'a % is of 1 credit or more', p_kinds[n] USING ERRCODE = 'invalid_parameter_value';
+    IF p_amounts[n] NOT BETWEEN ledger.least_amount(p_kinds[n]) AND 9007199254740991 THEN
+      v_why := format('a %s is of 1 credit or more', p_kinds[n]);
+    ELSIF p_organizations[n] < p_organizations[n - 1] THEN
+      v_why := 'items are not sorted by book';
+    ELSIF p_kinds[n] = 'set_caps' AND p_spenders[n] IS NULL THEN
+      v_why := 'caps belong to a spender';
     END IF;
-    IF n > 1 AND p_organizations[n] < p_organizations[n - 1] THEN
-      RAISE EXCEPTION 'items are not sorted by book' USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    IF n > 1 AND p_groups[n] > 0 AND p_groups[n] = ANY (p_groups[: n - 1])
+  END LOOP;
+  RAISE EXCEPTION '%', v_why USING ERRCODE = 'invalid_parameter_value';
+END $$;
+
+CREATE FUNCTION ledger.least_amount(p_kind text) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+  SELECT CASE WHEN p_kind IN ('spend', 'hold', 'capture', 'spend_refund', 'claw_back', 'reinstate', 'settle_owed')
+         THEN 1 ELSE 0 END::bigint
+$$;
+
+-- Groups stand together in one book, and grants are sound. Most batches have neither.
+CREATE FUNCTION ledger.require_sound_rest(p_kinds text[], p_groups integer[], p_organizations uuid[], p_details jsonb[])
+RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = ledger, pg_temp
+AS $$ BEGIN
+  FOR n IN 1 .. cardinality(p_kinds) LOOP
+    IF p_groups[n] > 0 AND p_groups[n] = ANY (p_groups[: n - 1])
        AND (p_groups[n], p_organizations[n]) <> (p_groups[n - 1], p_organizations[n - 1]) THEN
       RAISE EXCEPTION 'a group stays in one book, and stands together' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF p_kinds[n] = 'grant' THEN
       PERFORM ledger.require_sound_grant(p_details[n]);
-    ELSIF p_kinds[n] = 'set_caps' AND p_spenders[n] IS NULL THEN
-      RAISE EXCEPTION 'caps belong to a spender' USING ERRCODE = 'invalid_parameter_value';
     END IF;
   END LOOP;
 END $$;
@@ -248,8 +257,11 @@ DECLARE
   v_now timestamptz;
   v_behind uuid[] := '{}';
   v_ids uuid[];
+  v_different integer;
   v_books integer;
+  v_sound boolean;
   v_plain boolean;
+  v_opening boolean;
   v_items ledger.item[];
   v_together integer[];
   v_run ledger.answer[];
@@ -258,13 +270,29 @@ DECLARE
   v_from integer := 1;
   v_to integer;
 BEGIN
-  PERFORM ledger.require_sound_batch(p_kinds, p_amounts, p_spenders, p_groups, p_organizations, p_details,
-    cardinality(p_organizations) = ALL (ARRAY[cardinality(p_kinds), cardinality(p_scopes), cardinality(p_keys),
-      cardinality(p_fingerprints), cardinality(p_event_ats), cardinality(p_causes), cardinality(p_spenders),
-      cardinality(p_amounts), cardinality(p_targets), cardinality(p_deadlines), cardinality(p_finals),
-      cardinality(p_groups), cardinality(p_details)]));
+  IF (cardinality(p_organizations) = ALL (ARRAY[cardinality(p_kinds), cardinality(p_scopes), cardinality(p_keys),
+       cardinality(p_fingerprints), cardinality(p_event_ats), cardinality(p_causes), cardinality(p_spenders),
+       cardinality(p_amounts), cardinality(p_targets), cardinality(p_deadlines), cardinality(p_finals),
+       cardinality(p_groups), cardinality(p_details)])) IS NOT TRUE THEN
+    RAISE EXCEPTION 'arrays are of different lengths' USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  SELECT array_agg(i.id ORDER BY i.n), count(DISTINCT i.id), count(DISTINCT i.book), bool_and(i.sound IS TRUE),
+         bool_and(i.kind IN ('spend', 'hold') AND i.grouped = 0), bool_or(i.kind = 'opening')
+  INTO v_ids, v_different, v_books, v_sound, v_plain, v_opening
+  FROM (SELECT n, p_organizations[n] AS book, p_kinds[n] AS kind, p_groups[n] AS grouped,
+               ledger.operation_id(p_organizations[n], p_scopes[n], p_keys[n]) AS id,
+               p_amounts[n] BETWEEN ledger.least_amount(p_kinds[n]) AND 9007199254740991 AND p_groups[n] >= 0
+               AND (n = 1 OR p_organizations[n] >= p_organizations[n - 1])
+               AND (p_kinds[n] <> 'set_caps' OR p_spenders[n] IS NOT NULL) AS sound
+        FROM generate_subscripts(p_organizations, 1) AS n OFFSET 0) AS i;
+  IF NOT v_sound THEN
+    PERFORM ledger.refuse_batch(p_kinds, p_amounts, p_spenders, p_groups, p_organizations);
+  END IF;
+  IF NOT v_plain THEN
+    PERFORM ledger.require_sound_rest(p_kinds, p_groups, p_organizations, p_details);
+  END IF;
 
-  IF 'opening' = ANY (p_kinds) THEN
+  IF v_opening THEN
     INSERT INTO ledger.books (lane, organization_id)
     SELECT p_lane, opening.organization_id
     FROM (SELECT DISTINCT p_organizations[n] AS organization_id
@@ -286,22 +314,20 @@ BEGIN
           ORDER BY b.organization_id FOR NO KEY UPDATE SKIP LOCKED) AS b;
   END IF;
   v_now := ledger.clock();
-  FOR v_due IN
-    SELECT d.book FROM unnest(v_locked, v_due_ats, v_last_ats) AS d (book, at, last_at)
-    WHERE d.at <= greatest(v_now, d.last_at) ORDER BY d.book
-  LOOP
-    v_due_done := ledger.post_due(p_lane, v_due, v_now, least(c_due, v_due_left));
-    v_due_left := v_due_left - v_due_done.posted;
-    IF v_due_done.more THEN
-      v_behind := v_behind || v_due;
-    END IF;
-  END LOOP;
+  IF array_remove(v_due_ats, NULL) <> '{}' THEN
+    FOR v_due IN
+      SELECT d.book FROM unnest(v_locked, v_due_ats, v_last_ats) AS d (book, at, last_at)
+      WHERE d.at <= greatest(v_now, d.last_at) ORDER BY d.book
+    LOOP
+      v_due_done := ledger.post_due(p_lane, v_due, v_now, least(c_due, v_due_left));
+      v_due_left := v_due_left - v_due_done.posted;
+      IF v_due_done.more THEN
+        v_behind := v_behind || v_due;
+      END IF;
+    END LOOP;
+  END IF;
 
-  SELECT array_agg(ledger.operation_id(p_organizations[n], p_scopes[n], p_keys[n]) ORDER BY n),
-         count(DISTINCT p_organizations[n]), bool_and(p_kinds[n] IN ('spend', 'hold') AND p_groups[n] = 0)
-  INTO v_ids, v_books, v_plain FROM generate_subscripts(p_organizations, 1) AS n;
-  IF v_plain AND v_behind = '{}' AND cardinality(v_locked) = v_books
-     AND (SELECT count(DISTINCT id) FROM unnest(v_ids) AS id) = cardinality(v_ids) THEN
+  IF v_plain AND v_behind = '{}' AND cardinality(v_locked) = v_books AND v_different = cardinality(v_ids) THEN
     v_answers := ledger.post_spending(p_lane, v_now, p_organizations, v_ids, p_kinds, p_scopes, p_keys, p_fingerprints,
       p_event_ats, p_causes, p_spenders, p_amounts, p_deadlines);
   ELSE

@@ -19,13 +19,12 @@ DECLARE
   v_operations ledger.operations[] := '{}';
   v_holds ledger.holds[] := '{}';
   v_books ledger.books[] := '{}';
-  v_caps ledger.spenders[] := '{}';
+  v_caps ledger.spenders[];
   v_lot_books uuid[] := '{}';
   v_lot_numbers integer[] := '{}';
   v_lot_consumed bigint[] := '{}';
   v_lot_held bigint[] := '{}';
-  v_any_found boolean := false;
-  v_found record;
+  v_found ledger.operations[];
   v_row record;
   i integer := 1;
   k integer;
@@ -65,17 +64,18 @@ DECLARE
   v_was_ordinal integer;
   v_was_flushed integer;
 BEGIN
-  FOR v_found IN SELECT o.* FROM ledger.operations AS o WHERE o.id = ANY (p_ids) LOOP
-    k := array_position(p_ids, v_found.id);
-    v_any_found := true;
-    v_answers[k] := CASE WHEN v_found.fingerprint = p_fingerprints[k]
-      THEN ROW(k, v_found.outcome, true, v_found.seq, v_found.posted_at, v_found.accounting_date,
-               v_found.available_after, v_found.held_after, v_found.paid_after)::ledger.answer
-      ELSE ROW(k, 'exists_with_different_content', false, NULL, NULL, NULL, NULL, NULL, NULL)::ledger.answer END;
-  END LOOP;
-  IF array_remove(p_spenders, NULL) <> '{}' THEN
-    SELECT coalesce(array_agg(s ORDER BY s.organization_id, s.spender), '{}') INTO v_caps FROM ledger.spenders AS s
-    WHERE s.lane = p_lane AND s.organization_id = ANY (p_organizations) AND s.spender = ANY (p_spenders);
+  SELECT (SELECT array_agg(o) FROM ledger.operations AS o WHERE o.id = ANY (p_ids)),
+         (SELECT coalesce(array_agg(s ORDER BY s.organization_id, s.spender), '{}') FROM ledger.spenders AS s
+          WHERE s.lane = p_lane AND s.organization_id = ANY (p_organizations) AND s.spender = ANY (p_spenders))
+  INTO v_found, v_caps;
+  IF v_found IS NOT NULL THEN
+    FOREACH v_operation IN ARRAY v_found LOOP
+      k := array_position(p_ids, v_operation.id);
+      v_answers[k] := CASE WHEN v_operation.fingerprint = p_fingerprints[k]
+        THEN ROW(k, v_operation.outcome, true, v_operation.seq, v_operation.posted_at, v_operation.accounting_date,
+                 v_operation.available_after, v_operation.held_after, v_operation.paid_after)::ledger.answer
+        ELSE ROW(k, 'exists_with_different_content', false, NULL, NULL, NULL, NULL, NULL, NULL)::ledger.answer END;
+    END LOOP;
   END IF;
 
   FOR v_row IN
@@ -99,7 +99,7 @@ BEGIN
     v_page_at := 0;
 
     WHILE p_organizations[i] = v_book.organization_id LOOP
-      IF v_any_found AND (v_answers[i]).item IS NOT NULL THEN
+      IF v_found IS NOT NULL AND (v_answers[i]).item IS NOT NULL THEN
         i := i + 1;
         CONTINUE;
       END IF;
@@ -250,14 +250,17 @@ BEGIN
     RAISE EXCEPTION 'items are not sorted by book, or a book is missing' USING ERRCODE = 'invalid_parameter_value';
   END IF;
 
-  -- Each list is joined by the lane too, and not compared with p_lane: so no plan, made when a table was small, can begin
-  -- with that table and look through the list for each of its rows.
-  INSERT INTO ledger.operations SELECT o.* FROM unnest(v_operations) AS o;
-  UPDATE ledger.books AS b
-  SET last_seq = n.last_seq, last_posted_at = n.last_posted_at, head = n.head, next_due_at = n.next_due_at,
-      wallet = n.wallet, held = n.held, consumed = n.consumed, paid = n.paid
-  FROM unnest(v_books) AS n
-  WHERE b.lane = n.lane AND b.organization_id = n.organization_id;
+  -- One statement writes what every batch writes. Each list is joined by the lane too, and not compared with p_lane: so no
+  -- plan, made when a table was small, can begin with that table and look through the list for each of its rows.
+  WITH written AS (
+    INSERT INTO ledger.operations SELECT o.* FROM unnest(v_operations) AS o
+  ), kept AS (
+    UPDATE ledger.books AS b
+    SET last_seq = n.last_seq, last_posted_at = n.last_posted_at, head = n.head, next_due_at = n.next_due_at,
+        wallet = n.wallet, held = n.held, consumed = n.consumed, paid = n.paid
+    FROM unnest(v_books) AS n
+    WHERE b.lane = n.lane AND b.organization_id = n.organization_id
+  )
   UPDATE ledger.lots AS l
   SET remaining = l.remaining - n.consumed - n.held, open = l.remaining - n.consumed - n.held > 0,
       consumed = l.consumed + n.consumed, held = l.held + n.held
