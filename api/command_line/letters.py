@@ -23,7 +23,7 @@ LISTED_MAX: Final = 200
 BODY_CHARACTERS_MAX: Final = 20_000
 _SECRET_FIELD: Final = re.compile(r"secret|password|token$|signature|private|authorization|api_?key", re.IGNORECASE)
 _SECRET_VALUE: Final = re.compile(
-    r"((?:sk|rk|whsec|isk_r)_[A-Za-z0-9_]{4})[A-Za-z0-9_]+|\b(?:\d[ -]?){13,19}\b|_secret_[A-Za-z0-9]+"
+    r"((?:sk|rk|whsec|isk_r|pok)_[A-Za-z0-9_]{4})[A-Za-z0-9_]+|\b(?:\d[ -]?){13,19}\b|_secret_[A-Za-z0-9]+"
 )
 REDACTED: Final = "[redacted]"
 WHOLE_ID: Final = len("letter_") + ids.LENGTH

@@ -107,9 +107,6 @@ BEGIN
       v_hold := p_kinds[i] = 'hold';
       v_posted_at := greatest(p_now, v_book.last_posted_at + interval '1 microsecond');
       v_outcome := 'posted';
-      v_lines := '{}';
-      v_terms := NULL;
-      v_capped := NULL;
 
       IF v_hold THEN
         IF p_deadlines[i] > v_posted_at AND p_deadlines[i] <= v_posted_at + c_hold_max THEN
@@ -118,7 +115,8 @@ BEGIN
           v_outcome := 'deadline_out_of_range';
         END IF;
       END IF;
-      IF v_caps <> '{}' AND p_spenders[i] IS NOT NULL THEN
+      IF v_caps <> '{}' THEN
+        v_capped := NULL;
         FOR k IN 1 .. cardinality(v_caps) LOOP
           CONTINUE WHEN (v_caps[k]).spender <> p_spenders[i] OR (v_caps[k]).organization_id <> v_book.organization_id;
           v_cap := ledger.charged(v_caps[k], v_need, v_posted_at);
@@ -135,14 +133,34 @@ BEGIN
         v_outcome := 'not_enough_credits';
       END IF;
 
-      IF v_outcome = 'posted' AND v_need > v_left THEN
+      IF v_outcome = 'posted' AND v_need <= v_left THEN
+        -- Nearly always the lot that is burning has enough.
+        v_left := v_left - v_need;
+        v_book.wallet := v_book.wallet - v_need;
+        IF v_paid_lot THEN
+          v_book.paid := v_book.paid - v_need;
+        END IF;
+        IF v_hold THEN
+          v_held := v_held + v_need;
+          v_book.held := v_book.held + v_need;
+          v_lines := ARRAY[2, 1, v_lot, v_need, v_book.held, v_book.wallet];
+          v_hold_lots := ARRAY[v_lot];
+          v_hold_amounts := ARRAY[v_need];
+        ELSE
+          v_consumed := v_consumed + v_need;
+          v_book.consumed := v_book.consumed + v_need;
+          v_lines := ARRAY[4, 1, v_lot, v_need, v_book.consumed, v_book.wallet];
+        END IF;
+        v_need := 0;
+      ELSIF v_outcome = 'posted' THEN
         v_was := v_book; v_was_lot := v_lot; v_was_left := v_left; v_was_paid := v_paid_lot;
         v_was_consumed := v_consumed; v_was_held := v_held; v_was_ordinal := v_ordinal;
         v_was_flushed := cardinality(v_lot_books);
+        v_parts := 0;
+        v_lines := '{}';
+        v_hold_lots := '{}';
+        v_hold_amounts := '{}';
       END IF;
-      v_parts := 0;
-      v_hold_lots := '{}';
-      v_hold_amounts := '{}';
       WHILE v_outcome = 'posted' AND v_need > 0 LOOP
         IF v_left = 0 THEN
           -- the next lot in burn order
@@ -225,6 +243,7 @@ BEGIN
           v_holds := v_holds || ROW(p_lane, v_book.organization_id, p_ids[i], p_scopes[i], p_spenders[i], p_amounts[i],
             p_amounts[i], 0, v_posted_at, p_deadlines[i], v_hold_lots, v_hold_amounts,
             array_fill(0::bigint, ARRAY[cardinality(v_hold_lots)]), true, NULL)::ledger.holds;
+          v_terms := NULL;
           v_book.next_due_at := least(v_book.next_due_at, p_deadlines[i]);
         END IF;
         IF v_outcome = 'posted' AND v_capped IS NOT NULL THEN
