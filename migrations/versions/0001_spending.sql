@@ -118,7 +118,8 @@ BEGIN
       IF v_caps <> '{}' THEN
         v_capped := NULL;
         FOR k IN 1 .. cardinality(v_caps) LOOP
-          CONTINUE WHEN (v_caps[k]).spender <> p_spenders[i] OR (v_caps[k]).organization_id <> v_book.organization_id;
+          CONTINUE WHEN (v_caps[k]).spender IS DISTINCT FROM p_spenders[i]
+            OR (v_caps[k]).organization_id <> v_book.organization_id;
           v_cap := ledger.charged(v_caps[k], v_need, v_posted_at);
           v_capped := k;
           IF v_outcome = 'posted' AND v_cap.paused THEN

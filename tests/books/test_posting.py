@@ -9,9 +9,9 @@ from sqlalchemy.exc import DBAPIError
 
 from ledger import posting, statements
 from ledger.money import usd
-from ledger.operations import PLATFORM, SYSTEM_SCOPE, LotCause, LotOpening, opening
+from ledger.operations import PLATFORM, SYSTEM_SCOPE, Caps, Kind, LotCause, LotOpening, Operation, opening
 from ledger.outcomes import Outcome, PostingRefused
-from tests.books.books import AT, grant, new_book, new_id, post, problems, spend
+from tests.books.books import AGENT, AT, grant, new_book, new_id, post, problems, spend
 
 
 async def test_a_grant_comes_into_the_wallet_and_its_money_is_owed(books):
@@ -245,3 +245,16 @@ async def test_even_the_owner_cannot_change_the_journal_by_accident(owner, books
         await owner.connection.execute(f"UPDATE ledger.{table} SET lane = lane WHERE organization_id = $1", book)
     with pytest.raises(asyncpg.RestrictViolationError, match="never changed"):
         await owner.connection.execute(f"DELETE FROM ledger.{table} WHERE organization_id = $1", book)
+
+
+async def test_a_spend_for_nobody_beside_one_of_a_capped_agent_counts_against_no_cap(books):
+    book = await new_book(books)
+    caps = Operation(book, Kind.SET_CAPS, SYSTEM_SCOPE, "caps", "test", spender=AGENT, caps=Caps(per_day=10))
+    await post(books, grant(book, "g", 100), caps)
+    answers = await post(books, spend(book, "a", 5, spender=AGENT), spend(book, "b", 50))
+    assert [answer.outcome for answer in answers] == [Outcome.POSTED, Outcome.POSTED]
+    async with books() as session:
+        counted = await statements.spender(session, book, AGENT)
+    assert counted is not None
+    assert counted.day_used == 5
+    assert await problems(books, book) == []
