@@ -23,6 +23,11 @@ def upgrade(url: str) -> None:
     command.upgrade(_config(url), "head")
 
 
+def known(revision: str) -> bool:
+    """Whether this code has made a database of exactly this revision, and can migrate it."""
+    return revision in {script.revision for script in ScriptDirectory.from_config(_config("")).walk_revisions()}
+
+
 def newest() -> str:
     """The revision that this code expects."""
     head = ScriptDirectory.from_config(_config("")).get_current_head()

@@ -42,6 +42,11 @@ async def migrate(*, migrate_url: str, run_url: str) -> Migrated:
         async with _connected(url) as connection:
             await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
             before = await _revision(connection)
+            if before is not None and not migrations.known(before):
+                raise CannotGoOn(
+                    f"The database is at schema {before}, which this version does not know. Use the version that made "
+                    "it, or another database; an embedded one is new when its folder (.purser) is moved away."
+                )
             # In a thread: Alembic is not asynchronous, and its environment runs a loop of its own.
             await asyncio.to_thread(migrations.upgrade, url)
             return Migrated(before, migrations.newest(), await _join(connection, login))

@@ -1,6 +1,6 @@
 """The main job: books, billing, inbox, roles.
 
-Revision ID: 0001
+Revision ID: journal2
 Revises: none
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 from alembic import op
 from sqlalchemy.util import await_only
 
-revision = "0001"
+revision = "journal2"  # 0001 had another journal and was never released: a database in it is refused
 down_revision = None
 branch_labels = None
 depends_on = None

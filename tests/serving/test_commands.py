@@ -234,3 +234,15 @@ def test_the_demo_walks_both_rails_and_leaves_nothing(folder: Path):
     assert ended.stdout.count("balanced") == 2
     assert "make serve" in ended.stdout
     assert list(folder.iterdir()) == []
+
+
+def test_a_database_of_a_schema_that_is_not_known_is_refused_in_words(folder, pytestconfig):
+    server = cluster.server(pytestconfig)
+    name = f"unknown_{new_id(datetime.now(UTC)).hex}"
+    create_database(server, name)
+    url = server.url(database=name)
+    ask(url, "CREATE TABLE alembic_version (version_num varchar(32))")
+    ask(url, "INSERT INTO alembic_version VALUES ('0001')")
+    ended = purser(folder, "migrate", PURSER_DATABASE_URL=url, PURSER_MIGRATE_URL=url)
+    assert ended.returncode == 1
+    assert "at schema 0001, which this version does not know" in ended.stderr
