@@ -34,7 +34,7 @@ test: check-format check-lint check-types check-architecture
 # The books once more on the other PostgreSQL that the wheel ships.
 test-long: .venv/.test
 	$(PYTEST) -m long
-	$(PYTEST) --postgres-version=16 tests/books tests/house tests/billing
+	$(PYTEST) --postgres-version=16 -m "not long" tests/books tests/model tests/house tests/billing
 
 # Each row alone: python -m bench.<row>. With a checkout of pgledger its own SQL is measured, else our re-implementation.
 bench: .venv/.test

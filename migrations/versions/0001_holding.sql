@@ -51,13 +51,22 @@ BEGIN
   RETURN v_lines;
 END $$;
 
+-- The hold that an item is about; NULL columns when the book has none such.
+CREATE FUNCTION ledger.hold_named(p_book ledger.books, p_item ledger.item) RETURNS ledger.holds
+LANGUAGE sql STABLE
+SET search_path = ledger, pg_temp
+AS $$
+  SELECT h FROM ledger.holds AS h
+  WHERE h.lane = p_book.lane AND h.organization_id = p_book.organization_id AND h.id = p_item.target
+$$;
+
 CREATE FUNCTION ledger.judge_capture(p_book ledger.books, p_item ledger.item, p_now timestamptz) RETURNS ledger.judged
 LANGUAGE plpgsql
 SET search_path = ledger, pg_temp
 AS $$
 DECLARE
-  v_hold ledger.holds;
-  v_refusal text;
+  v_hold ledger.holds := ledger.hold_named(p_book, p_item);
+  v_refusal text := ledger.hold_refusal(v_hold);
   v_frozen boolean[];
   v_taken bigint[];
   v_left bigint := p_item.amount;
@@ -68,9 +77,6 @@ DECLARE
   v_lines bigint[] := '{}';
   n integer;
 BEGIN
-  SELECT * INTO v_hold FROM ledger.holds AS h
-  WHERE h.lane = p_book.lane AND h.organization_id = p_book.organization_id AND h.id = p_item.target;
-  v_refusal := ledger.hold_refusal(v_hold);
   IF v_refusal IS NOT NULL THEN
     RETURN ledger.refused(v_refusal);
   END IF;
@@ -139,12 +145,9 @@ LANGUAGE plpgsql
 SET search_path = ledger, pg_temp
 AS $$
 DECLARE
-  v_hold ledger.holds;
-  v_refusal text;
+  v_hold ledger.holds := ledger.hold_named(p_book, p_item);
+  v_refusal text := ledger.hold_refusal(v_hold);
 BEGIN
-  SELECT * INTO v_hold FROM ledger.holds AS h
-  WHERE h.lane = p_book.lane AND h.organization_id = p_book.organization_id AND h.id = p_item.target;
-  v_refusal := ledger.hold_refusal(v_hold);
   IF v_refusal IS NOT NULL THEN
     RETURN ledger.refused(v_refusal);
   END IF;
@@ -156,12 +159,9 @@ LANGUAGE plpgsql
 SET search_path = ledger, pg_temp
 AS $$
 DECLARE
-  v_hold ledger.holds;
-  v_refusal text;
+  v_hold ledger.holds := ledger.hold_named(p_book, p_item);
+  v_refusal text := ledger.hold_refusal(v_hold);
 BEGIN
-  SELECT * INTO v_hold FROM ledger.holds AS h
-  WHERE h.lane = p_book.lane AND h.organization_id = p_book.organization_id AND h.id = p_item.target;
-  v_refusal := ledger.hold_refusal(v_hold);
   IF v_refusal IS NOT NULL THEN
     RETURN ledger.refused(v_refusal);
   END IF;
