@@ -16,13 +16,15 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-import asyncpg
-
 from billing.refusals import Refusal, Refused
 from ledger import ids
+from ledger.failures import of_the_link
 
 IDS_MAX: Final = 256
 """Tokens that one statement looks up."""
+
+WAITING_MAX: Final = 4_096
+"""Requests that may wait for one of the next statements."""
 
 ANSWER_TIMEOUT_S: Final = 5.0
 
@@ -41,9 +43,6 @@ OPERATOR_SECRETS: Final = """
 Connect = Callable[[], Awaitable[Any]]
 Lookup = Callable[[UUID], Awaitable[Any | None]]
 """The row of a token by its id, with the columns of the statements above; none when there is no such token."""
-
-_BROKEN: Final = (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError)
-
 
 _NO_HASH: Final = bytes(32)
 
@@ -86,7 +85,9 @@ class Lookups:
     _connection: Any = field(default=None, init=False, repr=False)
 
     async def __call__(self, token_id: UUID) -> Any | None:
-        """The row of `token_id`. Raises what the driver raises when the database is away."""
+        """The row of `token_id`. Raises what the driver raises when the database is away; `Refused(OVERLOADED)`."""
+        if len(self._waiting) >= WAITING_MAX:
+            raise Refused(Refusal.OVERLOADED)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((token_id, answer))
         if self._task is None or self._task.done():
@@ -112,8 +113,10 @@ class Lookups:
         if self._connection is not None:
             try:
                 return await self._connection.fetch(self.statement, ids, timeout=ANSWER_TIMEOUT_S)
-            except _BROKEN:
+            except Exception as error:
                 self._hang_up()
+                if not of_the_link(error):
+                    raise
         self._connection = await self.connect()
         try:
             return await self._connection.fetch(self.statement, ids, timeout=ANSWER_TIMEOUT_S)

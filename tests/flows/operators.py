@@ -6,7 +6,8 @@ from typing import Any
 import httpx
 
 from billing.scopes import Scope
-from tests.service import Agent, Database, Operator, data_of, new_key, new_operator
+from tests.giving import new_operator
+from tests.service import Agent, Database, Operator, data_of, new_key
 
 
 @dataclass(frozen=True)

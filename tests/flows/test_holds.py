@@ -8,17 +8,8 @@ import pytest
 
 from billing.scopes import Scope
 from ledger.operations import Caps, Kind
-from tests.service import (
-    about_grant,
-    agent_of,
-    error_of,
-    give,
-    new_agent,
-    new_key,
-    new_operator,
-    post_operations,
-    set_caps,
-)
+from tests.giving import about_grant, give, new_operator, post_operations, set_caps
+from tests.service import agent_of, error_of, new_agent, new_key
 
 HOLDS = "/v1/holds"
 ENDINGS: dict[str, dict[str, Any]] = {"capture": {"credits": 1}, "void": {}, "extend": {"expires_in_seconds": 900}}

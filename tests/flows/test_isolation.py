@@ -21,6 +21,7 @@ from billing.principals import OF_AGENTS
 from billing.scopes import Scope
 from tests.flows import matrix_ledger, matrix_spending
 from tests.flows.matrix import UNKNOWN, Case, Keyed, Private, Public, Request, Shared
+from tests.giving import give, in_house, new_operator
 from tests.service import (
     CHECKOUT,
     DEPOSIT,
@@ -32,10 +33,7 @@ from tests.service import (
     agent_of,
     envelope_of,
     error_of,
-    give,
-    in_house,
     new_agent,
-    new_operator,
 )
 
 

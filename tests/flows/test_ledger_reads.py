@@ -8,17 +8,8 @@ from billing.scopes import Scope
 from ledger.ids import external
 from ledger.operations import PLATFORM, Kind
 from tests.flows.operators import new_desk
-from tests.service import (
-    about_grant,
-    agent_of,
-    data_of,
-    error_of,
-    give,
-    new_agent,
-    new_key,
-    post_operations,
-    until,
-)
+from tests.giving import about_grant, give, post_operations
+from tests.service import agent_of, data_of, error_of, new_agent, new_key, until
 
 READS = ("accounts", "entries", "balance")
 BALANCE = "/v1/ledger/balance"

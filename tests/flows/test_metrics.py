@@ -4,7 +4,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from billing.scopes import Scope
-from tests.service import error_of, give, new_operator
+from tests.giving import give, new_operator
+from tests.service import error_of
 
 
 @pytest.fixture

@@ -10,22 +10,8 @@ from billing.refusals import Refusal
 from billing.scopes import Scope
 from ledger.ids import parse
 from ledger.operations import Caps, Kind
-from tests.service import (
-    CHECKOUT,
-    DEPOSIT,
-    PURCHASES,
-    Agent,
-    about_grant,
-    agent_of,
-    error_of,
-    give,
-    new_key,
-    new_operator,
-    organization_of,
-    post_operations,
-    scatter,
-    set_caps,
-)
+from tests.giving import about_grant, give, new_operator, organization_of, post_operations, scatter, set_caps
+from tests.service import CHECKOUT, DEPOSIT, PURCHASES, Agent, agent_of, error_of, new_key
 
 CHECKOUTS = PURCHASES[CHECKOUT]
 

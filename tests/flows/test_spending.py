@@ -7,17 +7,8 @@ import pytest
 from billing.scopes import Scope
 from ledger.ids import external
 from ledger.operations import PLATFORM, Caps, Kind
-from tests.service import (
-    about_grant,
-    data_of,
-    error_of,
-    give,
-    new_agent,
-    new_operator,
-    post_operations,
-    scatter,
-    set_caps,
-)
+from tests.giving import about_grant, give, new_operator, post_operations, scatter, set_caps
+from tests.service import data_of, error_of, new_agent
 
 SPENDS = "/v1/spends"
 REFUNDS = "/v1/refunds-of-spends"

@@ -6,7 +6,8 @@ import pytest
 
 from billing.scopes import Scope
 from ledger.operations import Caps
-from tests.service import data_of, error_of, give, new_agent, new_key, new_operator, set_caps
+from tests.giving import give, new_operator, set_caps
+from tests.service import data_of, error_of, new_agent, new_key
 
 BATCH = "/v1/spends/batch"
 
