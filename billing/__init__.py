@@ -1,8 +1,8 @@
 """What it means: agents and tokens, packs, quotes, purchases, fulfillment. The only place that knows rails and books.
 
 Pure: `refusals` (every expected "no"), `packs` (what is sold), `attempts` (the state machine), `settlements` (does
-the money agree with the quote), `posting_rules` (fact → transfers), `actions` (a rail's action as it is stored),
-`scopes` (what an operator key may do). Rows: `tables`, `operator_tables`; how they are reached: `database`; new ids
+the money agree with the quote), `posting_rules` (fact → transfers), `actions` (a rail's action as it is stored), `judging` (what became of a fact),
+`scopes` (what an operator key may do). Rows: `tables`, `operator_tables`, `reversal_tables`; how they are reached: `database`; new ids
 and secrets: `fresh`. With PostgreSQL: `bearers` (whose a token is), `identity` (sign up, tokens, agents),
 `operator_keys` (the product next to the ledger), `principals` (agent or operator), `spending` (a request as an
 operation), `asking` (of the books), `standing` (what a refused one is told), `quotes`, `purchases` (buy), `requests`

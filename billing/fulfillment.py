@@ -11,11 +11,9 @@ and the posting's key is the payment itself.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 from uuid import UUID
 
 from sqlmodel import col, select
@@ -26,9 +24,10 @@ from billing.attempts import AttemptState, Happening, after
 from billing.catching_up import catch_up
 from billing.database import Sessions
 from billing.fresh import new_id
+from billing.judging import Judged, LetterLock, Verdict
 from billing.requests import locked_attempt
 from billing.settlements import Expected, disagreement
-from billing.tables import CreditQuote, ExternalPayment, PaymentAttempt, ProviderRequestRow, Receipt
+from billing.tables import CreditQuote, ExternalPayment, PaymentAttempt, ProviderRequestRow, Purpose, Receipt
 from ledger import ids, posting
 from ledger.operations import Operation
 from ledger.outcomes import Posted
@@ -43,33 +42,6 @@ from rails.rail import (
 )
 
 UNDER_REVIEW: Final = "a payment arrived that does not agree with the quote; a person is looking at it"
-
-
-class Verdict(enum.StrEnum):
-    """What became of a fact. `parked`: a person must look; `not_yet`: it may become applicable, try again later."""
-
-    APPLIED = "applied"
-    NOTHING_NEW = "nothing_new"
-    NOT_YET = "not_yet"
-    PARKED = "parked"
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A verdict with its reason, in words for an operator."""
-
-    verdict: Verdict
-    reason: str | None = None
-
-
-class LetterLock(Protocol):
-    """The letter that brought the facts: locked first, and marked done before the books are touched."""
-
-    async def lock(self, session: AsyncSession) -> bool:
-        """Lock the letter. False when it is no longer waiting."""
-
-    async def done(self, session: AsyncSession, now: datetime) -> None:
-        """Mark it done in this transaction."""
 
 
 async def apply(
@@ -231,6 +203,8 @@ def _external_payment(
         external_id=fact.payment_id,
         organization_id=attempt.organization_id,
         attempt_id=attempt.id,
+        purpose=Purpose.GRANTED,
+        amount_cents=fact.total,
         operation_id=operation_id,
         created_at=now,
     )

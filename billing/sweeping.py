@@ -23,7 +23,7 @@ from sqlmodel import col, select
 from billing import fulfillment, requests
 from billing.attempts import OPEN_STATES, AttemptState, Happening, RequestState, after
 from billing.database import Sessions
-from billing.fulfillment import Verdict
+from billing.judging import Verdict
 from billing.requests import Clock, RequestId
 from billing.tables import CreditQuote, PaymentAttempt, ProviderRequestRow
 from rails.rail import Fact, Rail

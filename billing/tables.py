@@ -6,6 +6,7 @@ insert-only for the run role; `migrations/versions/0001_grants.sql` says who may
 
 from __future__ import annotations
 
+import enum
 from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
@@ -30,6 +31,13 @@ from billing.attempts import OPEN_STATES, AttemptState, RequestState
 from ledger.columns import column, organization_key, time
 
 SCHEMA = "billing"
+
+
+class Purpose(enum.StrEnum):
+    """What became of a real payment."""
+
+    GRANTED = "granted"
+    UNALLOCATED = "unallocated"
 
 
 def _one_of(name: str, values: list[str]) -> str:
@@ -206,7 +214,11 @@ class ProviderRequestRow(SQLModel, table=True):
 
 
 class ExternalPayment(SQLModel, table=True):
-    """One real payment. Its primary key is why a payment grants once, whichever of its letters comes first."""
+    """One real payment. Its primary key is why a payment grants once, whichever of its letters comes first.
+
+    `purpose`: it was granted, or it is unallocated: real money for which nothing could be granted, kept on the platform.
+    `amount_cents` is what was paid, tax included.
+    """
 
     __tablename__ = "external_payments"
     __table_args__: ClassVar[Any] = (
@@ -215,12 +227,15 @@ class ExternalPayment(SQLModel, table=True):
             ["billing.payment_attempts.organization_id", "billing.payment_attempts.id"],
             name="payment_of_an_attempt",
         ),
+        CheckConstraint(_one_of("purpose", list(Purpose)), name="purpose_is_known"),
         {"schema": SCHEMA},
     )
     kind: str = column(Text, key=True)
     external_id: str = column(Text, key=True)
     organization_id: UUID = column(Uuid)
     attempt_id: UUID = column(Uuid)
+    purpose: str = column(Text)
+    amount_cents: int = column(BigInteger)
     operation_id: UUID = column(Uuid)
     created_at: datetime = time()
 

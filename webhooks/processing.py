@@ -16,7 +16,7 @@ import structlog
 
 from billing import fulfillment
 from billing.database import Sessions
-from billing.fulfillment import Verdict
+from billing.judging import Verdict
 from billing.requests import Clock
 from ledger.ids import external
 from rails.rail import Fact, ProviderRefused, Rail, RailUnavailable, Reference

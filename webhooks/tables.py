@@ -36,3 +36,13 @@ class Letter(SQLModel, table=True):
     next_try_at: datetime = time()
     received_at: datetime = time()
     done_at: datetime | None = time(null=True)
+
+
+class EventCursor(SQLModel, table=True):
+    """How far the provider's own list of events has been read into the inbox: everything before `read_through` is there."""
+
+    __tablename__ = "event_cursors"
+    __table_args__: ClassVar[Any] = ({"schema": SCHEMA},)
+    source: str = column(Text, key=True)
+    read_through: datetime = time()
+    updated_at: datetime = time()

@@ -5,7 +5,8 @@ GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO purser_run;
 GRANT EXECUTE ON FUNCTION ledger.post_v1, ledger.catch_up_v1, ledger.clock() TO purser_run;
 
 -- Insert-only: proof and history.
-GRANT SELECT, INSERT ON billing.external_payments, billing.receipts, billing.activity_events TO purser_run;
+GRANT SELECT, INSERT ON billing.external_payments, billing.receipts, billing.activity_events, billing.operator_actions
+  TO purser_run;
 -- A role without UPDATE may not even lock a row, so each of these may change the columns that really change.
 GRANT SELECT, INSERT ON billing.organizations, billing.agents, billing.agent_tokens, billing.credit_quotes,
   billing.payment_attempts, billing.provider_requests, webhooks.letters TO purser_run;
@@ -21,6 +22,17 @@ GRANT UPDATE (state, reason, request_number, object_id, cancel_requested_at, pay
 GRANT UPDATE (state, error, external_id, action, tries, next_try_at, answered_at)
   ON billing.provider_requests TO purser_run;
 GRANT UPDATE (state, reason, tries, next_try_at, done_at) ON webhooks.letters TO purser_run;
+GRANT SELECT, INSERT ON billing.payment_reversals, billing.reversal_standings, billing.balance_transactions,
+  billing.payouts, billing.watched_objects, billing.refund_requests, webhooks.event_cursors TO purser_run;
+GRANT UPDATE (amount_cents, live_cents, lost, status, reason, told, details, read_at, updated_at)
+  ON billing.payment_reversals TO purser_run;
+GRANT UPDATE (credits_reversed, credits_written_off, refunded_cents, lost_cents, written_off_cents, frozen, number,
+  updated_at) ON billing.reversal_standings TO purser_run;
+GRANT UPDATE (payout_id) ON billing.balance_transactions TO purser_run;
+GRANT UPDATE (status, complete, read_at, updated_at) ON billing.payouts TO purser_run;
+GRANT UPDATE (looks, next_look_at, done_at) ON billing.watched_objects TO purser_run;
+GRANT UPDATE (state, error, refund_id, tries, next_try_at, answered_at) ON billing.refund_requests TO purser_run;
+GRANT UPDATE (read_through, updated_at) ON webhooks.event_cursors TO purser_run;
 GRANT SELECT ON public.alembic_version TO purser_run;
 
 ALTER SCHEMA ledger OWNER TO purser_owner;

@@ -1,6 +1,6 @@
 """The main job: books, billing, inbox, roles.
 
-Revision ID: journal2
+Revision ID: reversals1
 Revises: none
 """
 
@@ -10,13 +10,13 @@ from typing import Any
 from alembic import op
 from sqlalchemy.util import await_only
 
-revision = "journal2"  # 0001 had another journal and was never released: a database in it is refused
+revision = "reversals1"  # those before it were never released: a database in one of them is refused
 down_revision = None
 branch_labels = None
 depends_on = None
 
 PARTS = (
-    "roles", "tables", "books", "journal", "writing", "granting", "holding", "reversing", "spending", "posting",
+    "roles", "tables", "money_tables", "books", "journal", "writing", "granting", "holding", "reversing", "spending", "posting",
     "grants",
 )  # fmt: skip
 

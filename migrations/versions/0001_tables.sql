@@ -147,10 +147,13 @@ CREATE TABLE billing.external_payments (
   external_id TEXT NOT NULL,
   organization_id UUID NOT NULL,
   attempt_id UUID NOT NULL,
+  purpose TEXT NOT NULL,
+  amount_cents BIGINT NOT NULL,
   operation_id UUID NOT NULL,
   created_at TIMESTAMP WITH TIME ZONE NOT NULL,
   PRIMARY KEY (kind, external_id),
-  CONSTRAINT payment_of_an_attempt FOREIGN KEY(organization_id, attempt_id) REFERENCES billing.payment_attempts (organization_id, id)
+  CONSTRAINT payment_of_an_attempt FOREIGN KEY(organization_id, attempt_id) REFERENCES billing.payment_attempts (organization_id, id),
+  CONSTRAINT purpose_is_known CHECK (purpose IN ('granted', 'unallocated'))
 );
 
 CREATE TABLE billing.provider_requests (

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from api.settings import Settings
 from api.wiring import House, build
 from billing import fulfillment, identity, packs, purchases, quotes, status
-from billing.fulfillment import Judged
+from billing.judging import Judged
 from billing.identity import Actor, Newcomer
 from billing.tables import ProviderRequestRow
 from ledger import ids

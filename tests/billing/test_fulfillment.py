@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from billing import handoff
-from billing.fulfillment import Verdict
+from billing.judging import Verdict
 from ledger import statements
 from ledger.verification import verify_book
 from rails.rail import ActionExpired, PaymentFailed, PaymentProcessing, Unaccountable

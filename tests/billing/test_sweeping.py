@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from billing import cancellations, handoff, sweeping
-from billing.fulfillment import Verdict
+from billing.judging import Verdict
 from billing.refusals import Refusal, Refused
 from ledger import statements
 from rails.rail import PaymentFailed, PaymentProcessing

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import SQLModel
 
 import billing.operator_tables
+import billing.reversal_tables
 import billing.tables
 import ledger.tables
 import webhooks.tables
