@@ -6,39 +6,34 @@ Exit status: 0 done, 1 it did not work (or something is wrong), 2 wrong settings
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final
 
 import typer
 from rich.markup import escape
-from sqlalchemy.exc import SQLAlchemyError
 
 from api import demo, logs, worker
-from api.command_line import books, keys, letters
+from api.command_line import backup, books, keys, operators
+from api.command_line.attached import DataDir, in_house
 from api.command_line.banner import banner
 from api.command_line.console import complain, console, visible
 from api.http.routes.health import VERSION
 from api.postgres.unavailable import PostgresUnavailable
-from api.reasons import CannotGoOn, read_settings, unreachable
+from api.reasons import CannotGoOn, read_settings
 from api.running import checks, embedding, migrating, remembered, serving
 from api.running.children import die_with_parent
 from api.settings import Settings
-from api.wiring import House, build
+from api.wiring import build
 from billing import operator_keys
 from billing.scopes import Scope
 
-LETTERS_LISTED: Final = 50
 KEYS_LISTED: Final = 50
 GRACE_S: Final = int(operator_keys.GRACE.total_seconds())
 GRACE_S_MAX: Final = int(operator_keys.GRACE_MAX.total_seconds())
-
-T = TypeVar("T")
-DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the embedded database.")]
 
 app = typer.Typer(
     name="purser",
@@ -47,8 +42,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-letters_app = typer.Typer(name="letters", help="The letters of the payment providers.", invoke_without_command=True)
-app.add_typer(letters_app)
 keys_app = typer.Typer(
     name="keys", help="The keys of operators: of the products that spend and grant credits.", no_args_is_help=True
 )
@@ -171,43 +164,6 @@ def _print_findings(print_line: Callable[[str], None], found: list[checks.Findin
         raise typer.Exit(1)
 
 
-@letters_app.callback()
-def letters_at_all(
-    context: typer.Context,
-    state: Annotated[str | None, typer.Option(help="pending, done, ignored or parked.")] = None,
-    data_dir: DataDir = None,
-) -> None:
-    """List letters, newest first, or `show` or `retry` one."""
-    if context.invoked_subcommand is None:
-        letters_list(state=state, data_dir=data_dir)
-
-
-@letters_app.command("list")
-def letters_list(
-    state: Annotated[str | None, typer.Option(help="pending, done, ignored or parked.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=letters.LISTED_MAX)] = LETTERS_LISTED,
-    before: Annotated[str | None, typer.Option(help="Only letters older than this one.")] = None,
-    data_dir: DataDir = None,
-) -> None:
-    """List letters, newest first."""
-    found = _in_house(data_dir, lambda house: letters.listed(house, state=state, limit=limit, before=before))
-    console().print(found)
-
-
-@letters_app.command("show")
-def letters_show(letter: str, data_dir: DataDir = None) -> None:
-    """Print one letter as JSON, without secrets."""
-    shown = _in_house(data_dir, lambda house: letters.shown(house, letter))
-    typer.echo(json.dumps(shown, indent=2, ensure_ascii=True))
-
-
-@letters_app.command("retry")
-def letters_retry(letter: str, data_dir: DataDir = None) -> None:
-    """Let a parked letter be tried again at once."""
-    _in_house(data_dir, lambda house: letters.retried(house, letter))
-    console().print(f"{letter} waits for the worker again.")
-
-
 @keys_app.command("create")
 def keys_create(
     name: Annotated[str, typer.Option(help="Who holds the key.")],
@@ -215,7 +171,7 @@ def keys_create(
     data_dir: DataDir = None,
 ) -> None:
     """Make an operator key and print its token, this once."""
-    keys.print_new(_in_house(data_dir, lambda house: keys.created(house, name=name, scopes=scope)))
+    keys.print_new(in_house(data_dir, lambda house: keys.created(house, name=name, scopes=scope)))
 
 
 @keys_app.command("list")
@@ -225,7 +181,7 @@ def keys_list(
     data_dir: DataDir = None,
 ) -> None:
     """List operator keys, oldest first, without their tokens."""
-    console().print(_in_house(data_dir, lambda house: keys.listed(house, limit=limit, after=after)))
+    console().print(in_house(data_dir, lambda house: keys.listed(house, limit=limit, after=after)))
 
 
 @keys_app.command("rotate")
@@ -237,21 +193,24 @@ def keys_rotate(
     data_dir: DataDir = None,
 ) -> None:
     """Give a key a new token and print it, this once. The key stays the same, and so does what it may do."""
-    keys.print_new(_in_house(data_dir, lambda house: keys.rotated(house, key_id, grace_s=grace)))
+    keys.print_new(in_house(data_dir, lambda house: keys.rotated(house, key_id, grace_s=grace)))
 
 
 @keys_app.command("revoke")
 def keys_revoke(key_id: str, data_dir: DataDir = None) -> None:
     """End a key and all its tokens, at once."""
-    ended = _in_house(data_dir, lambda house: keys.revoked(house, key_id))
+    ended = in_house(data_dir, lambda house: keys.revoked(house, key_id))
     console().print(f"{key_id} was revoked at {ended.revoked_at:%Y-%m-%d %H:%M:%S} UTC; its tokens work no more.")
+
+
+operators.add_to(app)
 
 
 @app.command("books")
 def books_of(organization: str, data_dir: DataDir = None) -> None:
     """Print one organization's trial balance (org_platform: what belongs to none)."""
     which = books.parse_organization(organization)
-    rows = _in_house(data_dir, lambda house: books.trial_balance(house, which))
+    rows = in_house(data_dir, lambda house: books.trial_balance(house, which))
     console().print(books.table(organization, rows))
 
 
@@ -267,20 +226,32 @@ def verify(
     which = None if organization is None else books.parse_organization(organization)
     heads = books.parse_heads(head or [], of=which)
     with books.progress_told() as progress:
-        found = _in_house(data_dir, lambda house: books.verify(house, which, published=heads, progress=progress))
-    out = console()
-    for one in found.mismatches:
-        whose = books.organization_name(one.organization_id)
-        out.print(f"[bold red]WRONG[/] {whose} {escape(visible(f'{one.place}: {one.problem}'))}")
-    if not found.mismatches:
-        number = f"{found.count} {'book' if found.count == 1 else 'books'}"
-        out.print(f"{number} verified: journal, balances, lots and hash chain agree.")
-    for problem in found.problems:
-        whose = books.organization_name(problem.organization_id)
-        out.print(f"[bold red]WRONG[/] {whose} {problem.check}: {escape(visible(problem.detail))}")
-    if not found.problems:
-        out.print("proofs agree: payments, grants, receipts and succeeded attempts.")
-    if found.mismatches or found.problems:
+        found = in_house(data_dir, lambda house: books.verify(house, which, published=heads, progress=progress))
+    if not books.tell(found):
+        raise typer.Exit(1)
+
+
+@app.command("backup")
+def back_up(
+    file: Annotated[Path, typer.Argument(help="Where to write it.")],
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file of that name.")] = False,  # noqa: FBT002
+    data_dir: DataDir = None,
+) -> None:
+    """Write the whole database, as of one moment, into one file. The service may go on."""
+    settings = read_settings(data_dir=data_dir)
+    logs.configure(settings)
+    backup.back_up(settings, file, force=force)
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `purser backup` wrote.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Fill an empty database from a backup, verify it, and say what happens next."""
+    settings = read_settings(data_dir=data_dir)
+    logs.configure(settings)
+    if not backup.restore(settings, file):
         raise typer.Exit(1)
 
 
@@ -294,24 +265,6 @@ def print_version() -> None:
 def run_demo() -> None:
     """Walk one agent through both rails, on a service of its own that is removed afterwards."""
     raise typer.Exit(demo.run())
-
-
-def _in_house(data_dir: Path | None, act: Callable[[House], Awaitable[T]]) -> T:
-    """Do something with the database of the settings, or of the service that is embedded here."""
-    settings = read_settings(data_dir=data_dir)
-    logs.configure(settings)
-
-    async def acted(found: Settings) -> T:
-        house = build(found, answer_timeout_s=None)  # a verification may take long
-        try:
-            return await act(house)
-        except (SQLAlchemyError, OSError) as error:
-            raise unreachable("PURSER_DATABASE_URL", error) from error
-        finally:
-            await house.close()
-
-    with embedding.attached(settings) as found:
-        return asyncio.run(acted(found))
 
 
 @contextmanager

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import structlog
+from litestar.serialization import encode_json
 from structlog.typing import Processor
 
 from api.settings import Settings
@@ -18,15 +22,23 @@ def configure(settings: Settings) -> None:
     ends: list[Processor] = (
         [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback)]
         if console
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=as_json)]
     )
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *ends,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory() if console else structlog.BytesLoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+def as_json(line: Mapping[str, Any], *, default: Callable[[Any], Any]) -> bytes:
+    """`line` as JSON; `default` says what stands for a value that JSON does not have."""
+    try:
+        return encode_json(line, default)
+    except ValueError:  # half of a surrogate pair, which UTF-8 does not have
+        return json.dumps(line, default=default).encode()

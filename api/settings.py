@@ -25,6 +25,7 @@ class PackSetting(BaseModel, extra="forbid"):
     credits: int = Field(gt=0, le=1_000_000)
 
 
+PaymentMethodType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 _STANDARD = [PackSetting(pack_id=pack.pack_id, name=pack.name, credits=pack.credits) for pack in STANDARD_PACKS]
 
 
@@ -52,6 +53,17 @@ class Settings(BaseSettings):
     stripe_api_base: str | None = Field(None, description="another address of Stripe's API, as of a sandbox")
     stripe_checkout: bool = Field(True, description="whether cards by hand-off are offered")
     stripe_x402: bool = Field(True, description="whether USDC deposits are offered")
+    checkout_payment_methods: Annotated[list[PaymentMethodType], NoDecode] = Field(
+        ["card"], min_length=1, description="Stripe's words for what the hosted page offers, separated by commas"
+    )
+    checkout_promotion_codes: bool = Field(False, description="whether the hosted page takes promotion codes")
+    checkout_tax: bool = Field(False, description="whether Stripe Tax adds tax on the hosted page")
+    second_payment: Literal["keep", "refund"] = Field(
+        "keep", description="what becomes of money that is paid for a paid quote; stands in each new quote"
+    )
+    stripe_crypto_partial: bool = Field(
+        False, description="whether a deposit of another amount is taken (needs a newer preview version)"
+    )
     stripe_crypto_version: str = Field("2026-05-27.preview", description="Stripe's preview API version for deposits")
     stripe_timeout_s: float = Field(20.0, gt=0, le=80, description="seconds to wait for Stripe")
     sandbox: bool = Field(False, description="use the pretend Stripe although a database is named")
@@ -79,6 +91,34 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[list[IPv4Network | IPv6Network], NoDecode] = Field(
         [], description="networks of proxies whose `X-Forwarded-For` is believed, separated by commas"
     )
+    alert_letters_parked: int = Field(0, ge=0, description="alert when more letters than this are parked")
+    alert_letters_wait_s: int = Field(300, ge=1, description="alert when a letter waits longer than this, in seconds")
+    alert_unknown_s: int = Field(
+        900, ge=1, description="alert when the outcome of a request is unknown for longer than this, in seconds"
+    )
+    alert_amounts_disagree: int = Field(0, ge=0, description="alert when more attempts than this wait for a person")
+    alert_webhook_missed: int = Field(
+        10, ge=0, description="alert when more letters in a row than this had to be fetched; 1000 or more: never"
+    )
+    alert_webhook_silence_s: int = Field(
+        90_000, ge=60, description="alert when the webhook brings nothing for longer than this, in seconds"
+    )
+    alert_payments_unallocated: int = Field(0, ge=0, description="alert when more payments than this are unallocated")
+    alert_credits_owed: int = Field(10_000, ge=0, description="alert when more credits than this are owed in all")
+    alert_disputes_open: int = Field(0, ge=0, description="alert when more disputes than this are open")
+    alert_watched_s: int = Field(
+        1_209_600, ge=60, description="alert when a refund, charge or payout is not final for longer, in seconds"
+    )
+    alert_events_behind_s: int = Field(
+        900, ge=60, description="alert when the list of events was not read for longer than this, in seconds"
+    )
+    alert_again_s: int = Field(3600, ge=60, description="seconds after which an alert that lasts is said again")
+    events_every_s: float = Field(
+        60, ge=0, le=3600, description="seconds between two looks into Stripe's list of events; 0 never looks"
+    )
+    look_again_after_s: int = Field(
+        600, ge=10, le=86_400, description="seconds after which an open attempt is read again at Stripe"
+    )
     log_format: Literal["console", "json"] = Field("console", description="how log lines look")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
 
@@ -87,7 +127,7 @@ class Settings(BaseSettings):
     def _none_when_blank(cls, value: SecretStr | None) -> SecretStr | None:
         return value if value is not None and value.get_secret_value().strip() else None
 
-    @field_validator("stripe_webhook_secrets", "trusted_proxies", mode="before")
+    @field_validator("stripe_webhook_secrets", "trusted_proxies", "checkout_payment_methods", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -122,4 +162,5 @@ class Settings(BaseSettings):
             quote_ttl=timedelta(seconds=self.quote_ttl_s),
             attempt_ttl=timedelta(seconds=self.attempt_ttl_s),
             checkout_session_ttl=timedelta(seconds=self.checkout_session_ttl_s),
+            refund_second_payments=self.second_payment == "refund",
         )

@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api.alarms import Alarms
 from api.metrics import LaneMetrics
 from api.reasons import UNUSABLE_SETTINGS, CannotGoOn
 from api.settings import Settings
@@ -24,8 +25,10 @@ from billing.purchases import Place
 from billing.requests import Clock
 from ledger.lane import Lane
 from rails.rail import Rail
+from rails.stripe_checkout.messages import Terms
 from rails.stripe_checkout.rail import StripeCheckout
 from rails.stripe_door import StripeDoor
+from rails.stripe_money.reader import StripeMoney
 from rails.stripe_x402.rail import StripeX402
 
 NOT_CONFIGURED: Final = "not configured on this service"
@@ -57,6 +60,8 @@ class House:
     """By method: all that letters may still speak of, also when they are not offered any more."""
     doors: Mapping[str, StripeDoor]
     """By method: each has its own, so that a key that may not do one thing does not close the other."""
+    money: StripeMoney | None = field(repr=False)
+    """Reads what becomes of money after it settled, and refunds; on a door of its own. None without Stripe."""
     offered: frozenset[str]
     place: Place
     lane: Lane
@@ -64,8 +69,15 @@ class House:
     metrics: LaneMetrics
     bearers: Bearers
     clock: Clock = now
+    alarms: Alarms = field(default_factory=Alarms, repr=False)
+    """Which alerts last, as the worker of this process knows."""
     letters_arrived: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a letter was stored by this process, so that its worker need not wait for its next look."""
+
+    @property
+    def readers(self) -> tuple[Rail | StripeMoney, ...]:
+        """Who may know what a provider's message is about."""
+        return (*self.rails.values(), *((self.money,) if self.money is not None else ()))
 
     @property
     def livemode(self) -> bool:
@@ -87,6 +99,8 @@ class House:
         """Give all connections back."""
         for door in self.doors.values():
             await door.aclose()
+        if self.money is not None:
+            await self.money.door.aclose()
         self.bearers.close()
         await self.database.dispose()
 
@@ -129,12 +143,18 @@ def build(settings: Settings, *, clock: Clock = now, answer_timeout_s: int | Non
     database = engine(async_url(settings.database_url.get_secret_value()), answer_timeout_s=answer_timeout_s)
     doors: dict[str, StripeDoor] = {}
     rails: dict[str, Rail] = {}
+    money: StripeMoney | None = None
     if settings.stripe_secret_key is not None:
         doors = {method_id: _door(settings, settings.stripe_secret_key, clock) for method_id in METHODS}
         rails = {
-            STRIPE_CHECKOUT.method_id: StripeCheckout(doors[STRIPE_CHECKOUT.method_id]),
-            STRIPE_X402.method_id: StripeX402(doors[STRIPE_X402.method_id], api_version=settings.stripe_crypto_version),
+            STRIPE_CHECKOUT.method_id: StripeCheckout(doors[STRIPE_CHECKOUT.method_id], _terms(settings)),
+            STRIPE_X402.method_id: StripeX402(
+                doors[STRIPE_X402.method_id],
+                api_version=settings.stripe_crypto_version,
+                any_amount=settings.stripe_crypto_partial,
+            ),
         }
+        money = StripeMoney(_door(settings, settings.stripe_secret_key, clock), clock=clock)
     wanted = {STRIPE_CHECKOUT.method_id: settings.stripe_checkout, STRIPE_X402.method_id: settings.stripe_x402}
     metrics = LaneMetrics()
     return House(
@@ -143,12 +163,21 @@ def build(settings: Settings, *, clock: Clock = now, answer_timeout_s: int | Non
         sessions=sessions(database),
         rails=rails,
         doors=doors,
+        money=money,
         offered=frozenset(method_id for method_id in rails if wanted[method_id]),
         place=Place(settings.url, settings.offer()),
         lane=Lane(connector(database), metrics),
         metrics=metrics,
         bearers=Bearers(connector(database)),
         clock=clock,
+    )
+
+
+def _terms(settings: Settings) -> Terms:
+    return Terms(
+        payment_methods=tuple(settings.checkout_payment_methods),
+        promotion_codes=settings.checkout_promotion_codes,
+        tax=settings.checkout_tax,
     )
 
 

@@ -1,4 +1,6 @@
-"""The worker: turns letters into grants, resends what may be lost, closes what is overdue, asks providers that failed.
+"""The worker: letters become grants, also those that nobody brought; what is not final is looked at again and again.
+
+It learns what became of requests, closes what is overdue, and asks providers that failed.
 
 Theory of operation
 -------------------
@@ -14,22 +16,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from api import alerts, refunds
 from api.wiring import House
-from billing import requests, sweeping
+from billing import looking, pursuing, requests, sweeping, watching
+from billing.reversals import freezing
 from ledger.ids import external
 from rails.rail import OutcomeUnknown, ProviderRefused, RailUnavailable
-from webhooks import processing
+from webhooks import processing, routes
+from webhooks.paging import EventPager
 
 LETTERS_EVERY_S: Final = 0.4
 """Letters of this process wake the worker; this is how long one that another process stored waits at most."""
 REQUESTS_EVERY_S: Final = 5.0
 SWEEP_EVERY_S: Final = 30.0
+WATCHED_EVERY_S: Final = 30.0
 PROBES_EVERY_S: Final = 1.0
+REFUNDS_EVERY_S: Final = 5.0
+FREEZES_EVERY_S: Final = 5.0
+FREEZES_MAX: Final = 20
+"""Organizations that are looked after at a time."""
 BACK_OFF_S: Final = 0.5
 BACK_OFF_MAX_S: Final = 10.0
 SAY_AGAIN_S: Final = 60.0
@@ -53,7 +64,8 @@ class Chore:
 
 async def run(house: House, stop: asyncio.Event) -> None:
     """Work until `stop` is set; then finish what is in hand, within `STOP_WITHIN_S`. Raises nothing."""
-    tasks = [asyncio.create_task(_keep_doing(chore, house, stop), name=f"worker-{chore.name}") for chore in CHORES]
+    chores = [*CHORES, *_events(house)]
+    tasks = [asyncio.create_task(_keep_doing(chore, house, stop), name=f"worker-{chore.name}") for chore in chores]
     try:
         await stop.wait()
         await asyncio.wait(tasks, timeout=STOP_WITHIN_S)
@@ -66,20 +78,20 @@ async def run(house: House, stop: asyncio.Event) -> None:
 async def _letters(house: House) -> bool:
     house.letters_arrived.clear()
     return bool(
-        await processing.process_due(
-            house.sessions, rails=house.rails.values(), livemode=house.livemode, clock=house.clock
-        )
+        await processing.process_due(house.sessions, readers=house.readers, livemode=house.livemode, clock=house.clock)
     )
 
 
 async def _requests(house: House) -> bool:
-    """Send again what was stored and has no known outcome. Each failure is recorded on its request, with back-off."""
+    """Learn what became of requests without a known outcome. Each failure is recorded on its request, with back-off."""
     for method, request_id in await requests.due(house.sessions, now=house.clock()):
         rail = house.rails.get(method)
         if rail is None:
             continue
         try:
-            await requests.carry_out(house.sessions, rail, request_id, clock=house.clock)
+            await pursuing.pursue(
+                house.sessions, rail, request_id, livemode=house.livemode, place=house.place, clock=house.clock
+            )
         except (OutcomeUnknown, RailUnavailable, ProviderRefused) as error:
             log.warning("request_not_answered", attempt_id=external("payatt", request_id.attempt_id), reason=str(error))
         except _OUTAGES:
@@ -94,13 +106,31 @@ async def _requests(house: House) -> bool:
 
 
 async def _sweep(house: House) -> bool:
-    """Look again at attempts that nobody came back for."""
-    swept = await sweeping.sweep(house.sessions, rails=house.rails, livemode=house.livemode, clock=house.clock)
-    for one in swept:
+    """Look again at attempts that are open, whether anybody comes back for them or not."""
+    swept = await sweeping.sweep(
+        house.sessions,
+        rails=house.rails,
+        livemode=house.livemode,
+        clock=house.clock,
+        look_again_after=timedelta(seconds=house.settings.look_again_after_s),
+    )
+    for one in swept.told:
         log.error(
             "attempt_unfinished", attempt_id=external("payatt", one.attempt_id), reason=one.reason, exc_info=one.broken
         )
-    return False
+    return swept.looked == sweeping.SWEEP_MAX
+
+
+async def _watched(house: House) -> bool:
+    """Look again at charges, refunds, disputes and payouts that are not final."""
+    if house.money is None:
+        return False
+    looked, told = await looking.look_at_watched(
+        house.sessions, house.money, livemode=house.livemode, clock=house.clock
+    )
+    for one in told:
+        log.error("object_unfinished", kind=one.kind, object_id=one.external_id, reason=one.reason, exc_info=one.broken)
+    return looked == watching.DUE_MAX
 
 
 async def _probes(house: House) -> bool:
@@ -116,12 +146,45 @@ async def _probes(house: House) -> bool:
     return False
 
 
+async def _freezes(house: House) -> bool:
+    """Freeze what organizations that an operator has stopped were granted meanwhile."""
+    lots = await freezing.keep_frozen(house.sessions, limit=FREEZES_MAX, now=house.clock())
+    if lots:
+        log.warning("froze_what_came_since", lots=lots)
+    return False
+
+
 CHORES: Final = (
     Chore("letters", _letters, LETTERS_EVERY_S, woken_by_letters=True),
     Chore("requests", _requests, REQUESTS_EVERY_S),
     Chore("sweep", _sweep, SWEEP_EVERY_S),
+    Chore("watched", _watched, WATCHED_EVERY_S),
     Chore("probes", _probes, PROBES_EVERY_S),
+    Chore("refunds", refunds.send_due, REFUNDS_EVERY_S),
+    Chore("freezes", _freezes, FREEZES_EVERY_S),
+    Chore("alerts", alerts.sound, alerts.MEASURE_EVERY_S),
 )
+
+
+def _events(house: House) -> list[Chore]:
+    """The chore that reads the provider's list of events, if that is wanted. It remembers its place in the list."""
+    every_s = house.settings.events_every_s
+    if house.money is None or every_s == 0:
+        return []
+    pager = EventPager(routes.SOURCE, house.money.door, list(house.readers), sessions=house.sessions, clock=house.clock)
+
+    async def fetch(house: House) -> bool:
+        try:
+            fetched = await pager.run()
+        except (RailUnavailable, ProviderRefused) as error:
+            log.warning("events_not_read", reason=str(error))
+            return False
+        if fetched.new:
+            log.info("letters_fetched", count=fetched.new)
+            house.letters_arrived.set()
+        return fetched.more
+
+    return [Chore("events", fetch, every_s)]
 
 
 async def _keep_doing(chore: Chore, house: House, stop: asyncio.Event) -> None:

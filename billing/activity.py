@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import or_
@@ -15,12 +15,22 @@ from billing.fresh import new_id
 from billing.tables import ActivityEvent, CreditQuote, PaymentAttempt, Receipt
 from ledger.ids import external
 
+LINKS: Final = (
+    "quote_id", "payment_attempt_id", "checkout_session_id", "receipt_id", "credit_event_id", "payment_reversal_id",
+)  # fmt: skip
+"""What an event may be found by, besides its own id and subject."""
+
 
 class EventType(enum.StrEnum):
     """The types of the public contract that this service writes. Anything else would be a bug."""
 
     CHECKOUT_SESSION_CREATED = "payment.checkout_session.created"
     PAYMENT_BACKED_GRANTED = "credits.payment_backed_granted"
+    PAYMENT_BACKED_REFUNDED = "credits.payment_backed_refunded"
+    PAYMENT_BACKED_DISPUTED = "credits.payment_backed_disputed"
+    PAYMENT_BACKED_REINSTATED = "credits.payment_backed_reinstated"
+    PAYMENT_BACKED_REVERSAL_PENDING = "credits.payment_backed_reversal_pending"
+    PAYMENT_BACKED_REVERSAL_REJECTED = "credits.payment_backed_reversal_rejected"
 
 
 def checkout_session_created(session: AsyncSession, attempt: PaymentAttempt, session_id: str, now: datetime) -> None:
@@ -82,10 +92,7 @@ async def events(
 
 
 def _names(reference: str) -> Any:
-    linked = [
-        col(ActivityEvent.links)[key].astext == reference
-        for key in ("quote_id", "payment_attempt_id", "checkout_session_id", "receipt_id", "credit_event_id")
-    ]
+    linked = [col(ActivityEvent.links)[key].astext == reference for key in LINKS]
     return or_(col(ActivityEvent.subject_id) == reference, *linked)
 
 

@@ -12,21 +12,20 @@ and the posting's key is the payment itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
-from uuid import UUID
 
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from billing import activity, posting_rules, quotes
+from billing import activity, posting_rules, quotes, second_payments, watching
 from billing.attempts import AttemptState, Happening, after
 from billing.catching_up import catch_up
 from billing.database import Sessions
 from billing.fresh import new_id
 from billing.judging import Judged, LetterLock, Verdict
 from billing.requests import locked_attempt
-from billing.settlements import Expected, disagreement
+from billing.settlements import Allotment, Expected, allotment, disagreement
 from billing.tables import CreditQuote, ExternalPayment, PaymentAttempt, ProviderRequestRow, Purpose, Receipt
 from ledger import ids, posting
 from ledger.operations import Operation
@@ -41,7 +40,10 @@ from rails.rail import (
     Unaccountable,
 )
 
-UNDER_REVIEW: Final = "a payment arrived that does not agree with the quote; a person is looking at it"
+UNDER_REVIEW: Final = "A payment arrived that does not agree with the quote; a person is looking at it."
+FEE_COMES_LATER: Final = "payment_intent"
+FEE_AFTER: Final = timedelta(minutes=5)
+"""When a payment is read for its fee if no letter brings it. Stripe books it up to an hour later."""
 
 
 async def apply(
@@ -87,7 +89,7 @@ async def _apply(sessions: Sessions, fact: Fact, *, livemode: bool, now: datetim
 def _wait_for_a_person(attempt: PaymentAttempt, now: datetime) -> None:
     """Money arrived that cannot be granted as it is. Until a person has looked, nobody is asked for more of it."""
     state = after(AttemptState(attempt.state), Happening.PROCESSING)
-    if state != attempt.state:
+    if state == AttemptState.PROCESSING and attempt.reason != UNDER_REVIEW:
         attempt.state, attempt.reason, attempt.updated_at = state, UNDER_REVIEW, now
 
 
@@ -155,7 +157,7 @@ def _move(attempt: PaymentAttempt, fact: Fact, now: datetime) -> Judged:
     if state == attempt.state:
         return Judged(Verdict.NOTHING_NEW)
     attempt.state, attempt.updated_at = state, now
-    attempt.reason = fact.reason if isinstance(fact, PaymentFailed) else None
+    attempt.reason = fact.reason if isinstance(fact, PaymentFailed | PaymentProcessing) else None
     attempt.object_id = attempt.object_id or fact.object_id
     return Judged(Verdict.APPLIED)
 
@@ -171,62 +173,100 @@ async def _settle(
 ) -> tuple[Judged, Sequence[Operation]]:
     known = await session.get(ExternalPayment, (fact.payment_kind, fact.payment_id))
     if known is not None and known.attempt_id == attempt.id:
-        return Judged(Verdict.NOTHING_NEW, "this payment has been granted"), ()
+        return Judged(Verdict.NOTHING_NEW, f"this payment is known and {known.purpose}"), ()
     if known is not None:
         return Judged(Verdict.PARKED, f"{fact.payment_id} has paid another attempt"), ()
-    if quote.settled_at is not None:
-        return Judged(Verdict.PARKED, f"{fact.payment_id} is a second payment of a quote that has been paid"), ()
-    why_not = disagreement(fact, Expected(quote.price_cents, quote.currency, livemode))
+    expected = Expected(quote.price_cents, quote.currency, livemode, quote.credits)
+    why_not = disagreement(fact, expected)
     if why_not is not None:
         return Judged(Verdict.PARKED, why_not), ()
+    if fact.payment_kind == FEE_COMES_LATER:
+        await watching.watch(session, fact.payment_kind, fact.payment_id, now=now, after=FEE_AFTER)
+    if quote.settled_at is None:
+        granted = _grant(session, fact, quote, attempt, allotted=allotment(fact, expected), now=now)
+        return Judged(Verdict.APPLIED), (granted,)
+    if fact.total:
+        kept = await second_payments.keep(session, fact, quote, attempt, now)
+        return Judged(Verdict.APPLIED, second_payments.REASON), (kept,)
+    second_payments.end(attempt, now, reason=None)
+    return Judged(Verdict.NOTHING_NEW, "nothing was paid for a quote that has been paid"), ()
+
+
+def _grant(
+    session: AsyncSession,
+    fact: PaymentSettled,
+    quote: CreditQuote,
+    attempt: PaymentAttempt,
+    *,
+    allotted: Allotment,
+    now: datetime,
+) -> Operation:
+    # Who pays nothing has no charge, and so no time of it: his page is only as old as it is.
+    settled_at = fact.occurred_at if fact.total else now
     granted = posting_rules.purchase(
         fact,
         organization_id=attempt.organization_id,
-        credits_=quote.credits,
+        allotted=allotted,
         expire_after_days=quote.credits_expire_after_days,
+        settled_at=settled_at,
     )
-    session.add(_external_payment(fact, attempt, granted.id, now))
-    receipt = _receipt(fact, quote, attempt, granted.id, now)
+    session.add(
+        ExternalPayment(
+            kind=fact.payment_kind,
+            external_id=fact.payment_id,
+            organization_id=attempt.organization_id,
+            attempt_id=attempt.id,
+            purpose=Purpose.GRANTED,
+            amount_cents=fact.total,
+            operation_id=granted.id,
+            created_at=now,
+        )
+    )
+    receipt = _receipt(fact, quote, attempt, granted, allotted=allotted, now=now)
     session.add(receipt)
     activity.payment_backed_granted(session, quote, receipt, now)
     attempt.state = after(AttemptState(attempt.state), Happening.SETTLED)
     attempt.object_id, attempt.reason, attempt.updated_at = fact.object_id, None, now
-    quote.settled_at = fact.occurred_at
-    return Judged(Verdict.APPLIED), (granted,)
-
-
-def _external_payment(
-    fact: PaymentSettled, attempt: PaymentAttempt, operation_id: UUID, now: datetime
-) -> ExternalPayment:
-    return ExternalPayment(
-        kind=fact.payment_kind,
-        external_id=fact.payment_id,
-        organization_id=attempt.organization_id,
-        attempt_id=attempt.id,
-        purpose=Purpose.GRANTED,
-        amount_cents=fact.total,
-        operation_id=operation_id,
-        created_at=now,
-    )
+    quote.settled_at = settled_at
+    return granted
 
 
 def _receipt(
-    fact: PaymentSettled, quote: CreditQuote, attempt: PaymentAttempt, operation_id: UUID, now: datetime
+    fact: PaymentSettled,
+    quote: CreditQuote,
+    attempt: PaymentAttempt,
+    granted: Operation,
+    *,
+    allotted: Allotment,
+    now: datetime,
 ) -> Receipt:
+    settled_at = granted.event_at or now
     return Receipt(
         organization_id=attempt.organization_id,
         id=new_id(now),
         attempt_id=attempt.id,
         quote_id=quote.id,
-        operation_id=operation_id,
-        credits=quote.credits,
-        subtotal_cents=fact.subtotal,
+        operation_id=granted.id,
+        credits=allotted.credits,
+        subtotal_cents=fact.total if fact.any_amount else fact.subtotal,
         discount_cents=fact.discount,
         tax_cents=fact.tax,
         total_cents=fact.total,
         currency=quote.currency,
-        late=fact.occurred_at > quote.expires_at,
-        details=dict(fact.details),
-        settled_at=fact.occurred_at,
+        late=settled_at > quote.expires_at,
+        details={**fact.details, **_another_amount(fact, quote, allotted)},
+        settled_at=settled_at,
         created_at=now,
     )
+
+
+def _another_amount(fact: PaymentSettled, quote: CreditQuote, allotted: Allotment) -> dict[str, int]:
+    """What a receipt says of a payer who sent more or less than was asked for."""
+    if not fact.any_amount or fact.total == quote.price_cents:
+        return {}
+    return {
+        "requested_cents": quote.price_cents,
+        "received_cents": fact.total,
+        "remainder_cents": allotted.remainder_cents,
+        "credits_quoted": quote.credits,
+    }

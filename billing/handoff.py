@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
 from uuid import UUID
 
 from sqlmodel import col, select
@@ -25,9 +24,6 @@ from billing.refusals import Refusal, Refused
 from billing.requests import Clock
 from billing.tables import CreditQuote, PaymentAttempt, ProviderRequestRow, Receipt
 from rails.rail import Action, CheckoutAction, ProviderRefused, Rail, RailUnavailable
-
-REOPENINGS_MAX: Final = 50
-"""How many pages one attempt may have; with pages of an hour this is never reached in an attempt's day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +119,10 @@ async def _reopen(
             raise LookupError(f"attempt {attempt.id} has lost its quote")
         if locked.state != AttemptState.EXPIRED:
             return locked
-        if (
-            quote.settled_at is not None
-            or locked.payable_until <= now
-            or locked.request_number >= REOPENINGS_MAX
-            or await purchases.open_attempt(session, quote) is not None
-        ):
+        if not purchases.may_be_asked_anew(locked, quote, now):
+            return None
+        if await purchases.open_attempt(session, quote) is not None:
             return None
         locked.state = after(AttemptState.EXPIRED, Happening.REOPENED)
-        locked.request_number, locked.object_id, locked.updated_at = locked.request_number + 1, None, now
-        await session.flush()
-        requests.store(session, locked, rail.prepare(purchases.order(locked, quote, place, now)), now)
+        await purchases.ask_anew(session, locked, quote, rail, place=place, now=now)
         return locked

@@ -47,6 +47,8 @@ class Offer:
     quote_ttl: timedelta
     attempt_ttl: timedelta
     checkout_session_ttl: timedelta
+    refund_second_payments: bool = False
+    """What is paid for a paid quote is sent back; otherwise it is kept, unallocated, until an operator decides."""
 
     def pack(self, pack_id: str) -> Pack:
         """The pack `pack_id`. Raises `NotForSale`."""

@@ -6,7 +6,8 @@ Theory of operation
 missing or that credits were granted for no payment. Here each check is one statement over both schemas that gives the
 rows that do not agree. The database joins (and spills what does not fit its memory) and at most `limit` rows come out,
 so a long history needs no more memory here. Payments and grants are compared in both directions, payments and receipts
-too, receipts and succeeded attempts too: none of them can be taken away, added or moved alone.
+too, receipts and succeeded attempts too: none of them can be taken away, added or moved alone. A payment that grants
+nothing is compared with the platform's journal; a grant of nothing paid must be promotional, discounted as a whole.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from billing.settlements import MONEYLESS
 from ledger import ids
-from ledger.operations import LANE, SYSTEM_SCOPE
+from ledger.operations import LANE, PLATFORM, SYSTEM_SCOPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +49,52 @@ CHECKS: Final = (
         """
         SELECT p.organization_id, p.kind || ' ' || p.external_id AS subject,
                CASE WHEN o.id IS NULL THEN 'has no operation in the journal of its organization'
+                    WHEN m.paid <> p.amount_cents
+                    THEN concat_ws(' ', 'is of', p.amount_cents, 'cents and its grant of', m.paid)
                     ELSE 'has an operation that is not its grant' END AS problem
         FROM billing.external_payments AS p
         LEFT JOIN ledger.operations AS o
           ON o.organization_id = p.organization_id AND o.id = p.operation_id
-        WHERE (o.scope = :system AND o.key = 'grant:' || p.kind || ':' || p.external_id) IS NOT TRUE""",
+        LEFT JOIN LATERAL (
+          SELECT coalesce(sum(t.amount), 0) AS paid FROM ledger.transfers AS t
+          WHERE t.lane = o.lane AND t.organization_id = o.organization_id AND t.seq = o.seq
+            AND t.debit = 'stripe_clearing'
+        ) AS m ON true
+        WHERE p.purpose = 'granted'
+          AND (o.scope = :system AND o.kind = 'grant' AND o.key = 'grant:' || p.kind || ':' || p.external_id
+               AND m.paid = p.amount_cents AND (p.amount_cents = 0) = (p.kind = :moneyless)) IS NOT TRUE""",
+    ),
+    Check(
+        "payment is unallocated",
+        None,
+        """
+        SELECT p.organization_id, p.kind || ' ' || p.external_id AS subject,
+               CASE WHEN o.id IS NULL THEN 'has no operation in the platform''s journal'
+                    ELSE concat_ws(' ', 'is of', p.amount_cents, 'cents, which its operation does not keep') END
+                 AS problem
+        FROM billing.external_payments AS p
+        LEFT JOIN ledger.operations AS o ON o.organization_id = :platform AND o.id = p.operation_id
+        LEFT JOIN LATERAL (
+          SELECT count(*) AS lines, max(t.amount) AS kept, bool_and(t.credit = 'unallocated_deposits'
+                 AND t.debit = 'stripe_clearing') AS fits
+          FROM ledger.transfers AS t
+          WHERE t.lane = o.lane AND t.organization_id = o.organization_id AND t.seq = o.seq
+        ) AS m ON true
+        WHERE p.purpose = 'unallocated'
+          AND (o.scope = :system AND o.kind = 'money' AND o.key = 'unallocated:' || p.kind || ':' || p.external_id
+               AND m.lines = 1 AND m.fits AND m.kept = p.amount_cents) IS NOT TRUE""",
+    ),
+    Check(
+        "unallocated is paid",
+        None,
+        """
+        SELECT o.organization_id, 'operation ' || o.seq || ' ' || o.key AS subject,
+               'has no external payment' AS problem
+        FROM ledger.operations AS o
+        WHERE o.lane = :lane AND o.organization_id = :platform AND o.scope = :system AND o.key LIKE 'unallocated:%'
+          AND NOT EXISTS (SELECT FROM billing.external_payments AS p
+                          WHERE p.operation_id = o.id AND p.purpose = 'unallocated'
+                            AND o.key = 'unallocated:' || p.kind || ':' || p.external_id)""",
     ),
     Check(
         "grant is paid",
@@ -65,7 +108,17 @@ CHECKS: Final = (
         WHERE l.lane = :lane AND l.cause = 'paid'
           AND NOT EXISTS (SELECT FROM billing.external_payments AS p
                           WHERE p.organization_id = o.organization_id AND p.operation_id = o.id
-                            AND o.key = 'grant:' || p.kind || ':' || p.external_id)""",
+                            AND p.purpose = 'granted' AND o.key = 'grant:' || p.kind || ':' || p.external_id)
+        UNION ALL
+        SELECT o.organization_id, 'operation ' || o.seq || ' ' || o.key, 'gives credits for no external payment'
+        FROM ledger.operations AS o
+        WHERE o.lane = :lane AND o.scope = :system AND o.kind = 'grant'
+          AND NOT EXISTS (SELECT FROM ledger.lot_openings AS l
+                          WHERE l.lane = o.lane AND l.organization_id = o.organization_id AND l.seq = o.seq
+                            AND l.cause = 'paid')
+          AND NOT EXISTS (SELECT FROM billing.external_payments AS p
+                          WHERE p.organization_id = o.organization_id AND p.operation_id = o.id
+                            AND p.purpose = 'granted' AND o.key = 'grant:' || p.kind || ':' || p.external_id)""",
     ),
     Check(
         "payment and receipt agree",
@@ -74,11 +127,13 @@ CHECKS: Final = (
         SELECT coalesce(p.organization_id, r.organization_id) AS organization_id,
                coalesce(p.attempt_id, r.attempt_id) AS subject,
                CASE WHEN p.operation_id IS NULL THEN 'has a receipt of an operation that is not its payment''s'
-                    ELSE 'has a payment whose operation is not its receipt''s' END AS problem
-        FROM billing.external_payments AS p
+                    WHEN r.operation_id IS NULL THEN 'has a payment whose operation is not its receipt''s'
+                    ELSE concat_ws(' ', 'has a payment of', p.amount_cents, 'and a receipt of', r.total_cents) END
+                 AS problem
+        FROM (SELECT * FROM billing.external_payments WHERE purpose = 'granted') AS p
         FULL JOIN billing.receipts AS r
           ON r.organization_id = p.organization_id AND r.attempt_id = p.attempt_id AND r.operation_id = p.operation_id
-        WHERE p.operation_id IS NULL OR r.operation_id IS NULL""",
+        WHERE (p.amount_cents = r.total_cents) IS NOT TRUE""",
     ),
     Check(
         "receipt is posted",
@@ -86,6 +141,9 @@ CHECKS: Final = (
         """
         SELECT r.organization_id, r.id AS subject,
                CASE WHEN o.id IS NULL THEN 'has no operation in the journal'
+                    WHEN r.total_cents = 0
+                    THEN concat_ws(' ', 'says', r.credits, 'credits for nothing, and its operation gives',
+                                   given.credits, given.cause)
                     WHEN l.lot IS NULL THEN 'has an operation that opened no lot'
                     ELSE concat_ws(' ', 'says', r.credits, 'credits for', r.total_cents - r.tax_cents, r.currency,
                                    'and its lot', l.credits, 'for', l.basis_amount, l.basis_currency)
@@ -95,8 +153,23 @@ CHECKS: Final = (
           ON o.organization_id = r.organization_id AND o.id = r.operation_id
         LEFT JOIN ledger.lot_openings AS l
           ON l.lane = o.lane AND l.organization_id = o.organization_id AND l.seq = o.seq
-        WHERE (l.credits = r.credits AND l.basis_amount = r.total_cents - r.tax_cents
-               AND l.basis_currency = r.currency) IS NOT TRUE""",
+        LEFT JOIN LATERAL (
+          SELECT coalesce(sum(t.amount), 0) AS cents FROM ledger.transfers AS t
+          WHERE t.lane = o.lane AND t.organization_id = o.organization_id AND t.seq = o.seq
+            AND t.debit = 'stripe_clearing' AND t.credit = 'deposit_remainder'
+        ) AS rest ON true
+        LEFT JOIN LATERAL (
+          SELECT sum(t.amount) AS credits, min(g.cause) AS cause FROM ledger.transfers AS t
+          JOIN ledger.lots AS g ON g.lane = t.lane AND g.organization_id = t.organization_id AND g.lot = t.lot
+          WHERE t.lane = o.lane AND t.organization_id = o.organization_id AND t.seq = o.seq
+            AND t.debit = 'wallet' AND t.credit = 'issued'
+        ) AS given ON r.total_cents = 0
+        WHERE CASE WHEN r.total_cents = 0
+                   THEN given.credits = r.credits AND given.cause = 'promotional' AND r.tax_cents = 0
+                        AND r.discount_cents = r.subtotal_cents
+                   ELSE l.cause = 'paid' AND l.credits = r.credits AND l.basis_currency = r.currency
+                        AND l.basis_amount + rest.cents = r.total_cents - r.tax_cents
+              END IS NOT TRUE""",
     ),
     Check(
         "success is receipted",
@@ -140,7 +213,10 @@ async def problems(session: AsyncSession, organization_id: UUID | None, *, limit
 async def _run(session: AsyncSession, check: Check, organization_id: UUID | None, limit: int) -> list[Problem]:
     own = "" if organization_id is None else "WHERE found.organization_id = :organization"
     query = text(f"SELECT * FROM ({check.statement}) AS found {own} ORDER BY organization_id, subject LIMIT :limit")  # noqa: S608
-    known = {"lane": LANE, "system": SYSTEM_SCOPE, "organization": organization_id, "limit": limit}
+    known = {
+        "lane": LANE, "system": SYSTEM_SCOPE, "platform": PLATFORM, "moneyless": MONEYLESS,
+        "organization": organization_id, "limit": limit,
+    }  # fmt: skip
     connection = await session.connection()
     rows = await connection.execute(query, known)
     return [Problem(row.organization_id, check.name, f"{_shown(check, row.subject)} {row.problem}") for row in rows]

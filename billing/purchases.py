@@ -28,6 +28,8 @@ from ledger.ids import external
 from ledger.money import usd
 from rails.rail import Order, OutcomeUnknown, ProviderRefused, ProviderRequest, Rail, RailUnavailable
 
+REQUESTS_MAX: Final = 50
+"""How many requests one attempt may have; with pages of an hour this is never reached in an attempt's day."""
 SESSION_MIN: Final = timedelta(minutes=60)
 """Stripe wants a session to live 30 minutes at least from when the request arrives (Checkout Session API). The rest is
 for a request whose answer is lost: its bytes stay the same, so it must still be valid when it is sent again."""
@@ -177,7 +179,25 @@ def _new_attempt(actor: Actor, quote: CreditQuote, idempotency_key: str, offer: 
         payable_until=now + offer.attempt_ttl,
         created_at=now,
         updated_at=now,
+        looked_at=now,
     )
+
+
+async def ask_anew(
+    session: AsyncSession, attempt: PaymentAttempt, quote: CreditQuote, rail: Rail, *, place: Place, now: datetime
+) -> None:
+    """Store the next request of an attempt whose last one has no object that can be paid. Both are locked.
+
+    Nothing is sent: `ask` does that, or the worker.
+    """
+    attempt.request_number, attempt.object_id, attempt.updated_at = attempt.request_number + 1, None, now
+    await session.flush()
+    requests.store(session, attempt, rail.prepare(order(attempt, quote, place, now)), now)
+
+
+def may_be_asked_anew(attempt: PaymentAttempt, quote: CreditQuote, now: datetime) -> bool:
+    """Whether the attempt may still be paid by another object than it had."""
+    return quote.settled_at is None and attempt.payable_until > now and attempt.request_number < REQUESTS_MAX
 
 
 async def _store(session: AsyncSession, attempt: PaymentAttempt, request: ProviderRequest, now: datetime) -> None:

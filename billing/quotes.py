@@ -63,6 +63,7 @@ async def make(
             payment_method=wanted.payment_method,
             live_money=live_money,
             credits_expire_after_days=offer.credits_expire_after_days,
+            refund_second_payment=offer.refund_second_payments,
             created_at=now,
             expires_at=now + offer.quote_ttl,
         )

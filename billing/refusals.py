@@ -98,6 +98,9 @@ class Refusal(enum.Enum):
         "this idempotency key was used for something else",
         "Repeat the same request to see its answer, or send this one with a fresh key.",
     )
+    STATE_CONFLICT = Rule(
+        409, False, "its state does not allow that", "Look at it again; its state says what can be done with it."
+    )
     HOLD_EXPIRED = Rule(
         409,
         False,

@@ -51,8 +51,8 @@ def _of_attempt(name: str) -> ForeignKeyConstraint:
 class PaymentReversal(SQLModel, table=True):
     """A refund, a dispute or a warning, as it was last read. Guarded by its attempt's lock.
 
-    `live_cents` counts towards what is taken back; `lost` says that a dispute was decided against us; `told` is the last
-    that the activity feed said of it.
+    `live_cents` counts towards what is taken back; `lost` says that a dispute was decided against us; `told` is the
+    last that the activity feed said of it.
     """
 
     __tablename__ = "payment_reversals"
@@ -85,7 +85,7 @@ class PaymentReversal(SQLModel, table=True):
 
 
 class ReversalStanding(SQLModel, table=True):
-    """What has been posted against one payment so far, so that only the difference is posted. Guarded by the attempt."""
+    """What has been posted against one payment, so that only the difference is posted. Guarded by the attempt."""
 
     __tablename__ = "reversal_standings"
     __table_args__: ClassVar[Any] = (
@@ -177,11 +177,13 @@ class WatchedObject(SQLModel, table=True):
 class RefundRequest(SQLModel, table=True):
     """A refund that we ask the provider for, stored before it is sent and sent again unchanged until it is answered.
 
+    Its exact parameters are made, and stored, before it is sent for the first time.
     `asked_by` is the operator key; the nil UUID is the command line or the service itself.
     """
 
     __tablename__ = "refund_requests"
     __table_args__: ClassVar[Any] = (
+        UniqueConstraint("id", name="one_refund_per_id"),
         UniqueConstraint("provider_key", name="one_refund_per_provider_key"),
         UniqueConstraint("organization_id", "asked_by", "idempotency_key", name="one_refund_per_key"),
         _of_attempt("refund_of_an_attempt"),
@@ -204,8 +206,8 @@ class RefundRequest(SQLModel, table=True):
     asked_by: UUID = column(Uuid)
     idempotency_key: str = column(Text)
     provider_key: str = column(Text)
-    parameters: str = column(Text)
-    api_version: str = column(Text)
+    parameters: str | None = column(Text, null=True)
+    api_version: str | None = column(Text, null=True)
     state: str = column(Text)
     error: str | None = column(Text, null=True)
     refund_id: str | None = column(Text, null=True)
@@ -219,10 +221,14 @@ class OperatorAction(SQLModel, table=True):
     """What an operator did, by whom and why. Insert-only. `key_id` is none for the command line."""
 
     __tablename__ = "operator_actions"
-    __table_args__: ClassVar[Any] = ({"schema": SCHEMA},)
+    __table_args__: ClassVar[Any] = (
+        UniqueConstraint("key_id", "idempotency_key", name="one_action_per_key"),
+        {"schema": SCHEMA},
+    )
     id: UUID = column(Uuid, key=True)
     key_id: UUID | None = column(Uuid, null=True)
     holder: str = column(Text)
+    idempotency_key: str | None = column(Text, null=True)
     action: str = column(Text)
     organization_id: UUID | None = column(Uuid, null=True)
     subject: str = column(Text)

@@ -16,7 +16,7 @@ class Scope(enum.StrEnum):
     READ = "read"
     """Read accounts, entries, balances, operations and holds."""
     OPERATE = "operate"
-    """Set, lift and pause the caps of agents."""
+    """Set, lift and pause the caps of agents; see to letters, and refund, write off and freeze."""
     ADMIN = "admin"
     """Everything, ending the holds of others included."""
 

@@ -12,6 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from billing import handoff
 from billing.refusals import Refusal, Refused
+from billing.reversals.seen import NOTHING, Reversed, of_attempt
 from billing.tables import CreditQuote, PaymentAttempt, ProviderRequestRow, Receipt
 from ledger import ids, statements
 from ledger.statements import Balance
@@ -31,6 +32,7 @@ class Status:
     receipt: Receipt | None
     operation: OperationRow | None
     balance: Balance
+    reversed: Reversed = NOTHING
 
 
 async def by_reference(
@@ -84,7 +86,8 @@ async def of_quote(
     receipt = await _receipt(session, attempt) if attempt else None
     operation = await statements.operation(session, organization_id, receipt.operation_id) if receipt else None
     balance = await statements.balance(session, organization_id, now)
-    return Status(quote, attempt, action, receipt, operation, balance)
+    found = await of_attempt(session, attempt, receipt) if attempt else NOTHING
+    return Status(quote, attempt, action, receipt, operation, balance, found)
 
 
 async def _attempt(session: AsyncSession, quote: CreditQuote, attempt_id: UUID | None) -> PaymentAttempt | None:

@@ -3,116 +3,145 @@
 Theory of operation
 -------------------
 A payer who never acts, a letter that never came, an agent that wished to cancel while the provider was away: none of
-them may leave an attempt open for ever. The worker asks for what is due and looks at each: what still waits for its
-payer beyond its time (or was canceled, or belongs to a quote that another attempt has paid) is closed at the provider;
-what is processing is read again; what the provider never answered is given up once no key and no object of it can be
-alive. What cannot be ended now goes to the end of the line, so that it does not hold up the others.
+them may leave an attempt open for ever, or a payment unknown. The worker asks for what is due and looks at each: what
+still waits for its payer beyond its time (or was canceled, or belongs to a quote that another attempt has paid) is
+closed at the provider; everything else that is open is read again, letter or no letter. A request without an answer is
+pursued elsewhere (`pursuing`). To take an attempt is to put it at the end of the line, so that what cannot be ended
+now holds up nobody, and two workers do not look twice; a few are looked at together, because a provider may hang.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import and_, or_
+from sqlalchemy import and_, false, func, or_
 from sqlmodel import col, select
 
-from billing import fulfillment, requests
-from billing.attempts import OPEN_STATES, AttemptState, Happening, RequestState, after
+from billing import fulfillment
+from billing.attempts import OPEN_STATES, AttemptState
 from billing.database import Sessions
 from billing.judging import Verdict
-from billing.requests import Clock, RequestId
-from billing.tables import CreditQuote, PaymentAttempt, ProviderRequestRow
+from billing.requests import Clock
+from billing.tables import CreditQuote, PaymentAttempt
 from rails.rail import Fact, Rail
 
 SWEEP_MAX: Final = 20
+TOGETHER_MAX: Final = 5
 PAYABLE_GRACE: Final = timedelta(minutes=10)
 """A transfer that was sent in time may be seen late; closing waits that long."""
 LOOK_AGAIN_AFTER: Final = timedelta(minutes=10)
 WISH_AFTER: Final = timedelta(minutes=1)
 """The agent's own call ends what it wished to cancel; the sweep only helps when that call could not."""
-GIVEN_UP_AFTER: Final = timedelta(hours=25)
-"""No key is kept and no hosted page lives that long, and nobody was ever told where to pay."""
 
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a look could not end, in words for an operator. `broken` is an error of ours, for its trace."""
+    """What a person should know of a look, in words. `broken` is an error of ours, for its trace."""
 
     attempt_id: UUID
     reason: str
     broken: Exception | None = None
 
 
-async def sweep(sessions: Sessions, *, rails: Mapping[str, Rail], livemode: bool, clock: Clock) -> list[Swept]:
-    """Look at the attempts that are due, a bounded number at a time; those that need a person's eye or another try."""
-    unfinished = []
-    for attempt in await _due(sessions, now=clock()):
-        try:
-            reason = await _look(sessions, attempt, rails.get(attempt.method), livemode=livemode, clock=clock)
-        except Exception as error:  # noqa: BLE001 - one attempt must not stop the sweep; the caller logs it
-            unfinished.append(Swept(attempt.id, f"{type(error).__name__}: {error}", error))
-        else:
-            if reason is not None:
-                unfinished.append(Swept(attempt.id, reason))
-        await _to_the_end(sessions, attempt, clock())
-    return unfinished
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What one sweep came to: how many attempts it `looked` at, and what a person should know of them."""
+
+    looked: int
+    told: Sequence[Swept]
 
 
-async def _due(sessions: Sessions, *, now: datetime) -> Sequence[PaymentAttempt]:
-    """Those not looked at for longest first."""
-    state, wish = col(PaymentAttempt.state), col(PaymentAttempt.cancel_requested_at)
-    rested = col(PaymentAttempt.updated_at) < now - LOOK_AGAIN_AFTER
-    over = or_(col(PaymentAttempt.payable_until) < now - PAYABLE_GRACE, col(CreditQuote.settled_at).is_not(None))
-    wished = and_(wish < now - WISH_AFTER, col(PaymentAttempt.updated_at) < now - WISH_AFTER)
+async def sweep(
+    sessions: Sessions,
+    *,
+    rails: Mapping[str, Rail],
+    livemode: bool,
+    clock: Clock,
+    look_again_after: timedelta = LOOK_AGAIN_AFTER,
+) -> Sweep:
+    """Look at the attempts that are due, a bounded number at a time. What was looked at rests `look_again_after`."""
+    due = await _due(sessions, now=clock(), look_again_after=look_again_after)
+    few = asyncio.Semaphore(TOGETHER_MAX)
+
+    async def swept(attempt: PaymentAttempt, *, over: bool) -> Swept | None:
+        async with few:
+            return await _sweep_one(sessions, attempt, rails, over=over, livemode=livemode, clock=clock)
+
+    found = await asyncio.gather(*[swept(attempt, over=over) for attempt, over in due])
+    return Sweep(len(due), [one for one in found if one is not None])
+
+
+async def _due(
+    sessions: Sessions, *, now: datetime, look_again_after: timedelta
+) -> Sequence[tuple[PaymentAttempt, bool]]:
+    """Those not looked at for longest first, taken by saying that they are looked at now.
+
+    Each with whether it is over, so that nobody shall pay it any more.
+    """
+    state, looked_at = col(PaymentAttempt.state), col(PaymentAttempt.looked_at)
+    wished = col(PaymentAttempt.cancel_requested_at) < now - WISH_AFTER
+    over = or_(
+        col(PaymentAttempt.payable_until) < now - PAYABLE_GRACE,
+        col(CreditQuote.settled_at).is_not(None),
+        func.coalesce(wished, false()),
+    )
     query = (
-        select(PaymentAttempt)
+        select(PaymentAttempt, over)
         .join(
             CreditQuote,
             (col(CreditQuote.organization_id) == col(PaymentAttempt.organization_id))
             & (col(CreditQuote.id) == col(PaymentAttempt.quote_id)),
         )
-        .join(
-            ProviderRequestRow,
-            (col(ProviderRequestRow.organization_id) == col(PaymentAttempt.organization_id))
-            & (col(ProviderRequestRow.attempt_id) == col(PaymentAttempt.id))
-            & (col(ProviderRequestRow.number) == col(PaymentAttempt.request_number)),
-        )
         .where(
             state.in_(OPEN_STATES),
+            col(PaymentAttempt.object_id).is_not(None),
             or_(
-                and_(state == AttemptState.ACTION_REQUIRED, or_(and_(rested, over), wished)),
-                and_(state == AttemptState.PROCESSING, rested),
-                and_(
-                    state == AttemptState.CREATED,
-                    rested,
-                    col(ProviderRequestRow.created_at) < now - GIVEN_UP_AFTER,
-                ),
+                looked_at < now - look_again_after,
+                and_(state == AttemptState.ACTION_REQUIRED, wished, looked_at < now - WISH_AFTER),
             ),
         )
-        .order_by(col(PaymentAttempt.updated_at))
+        .order_by(looked_at)
         .limit(SWEEP_MAX)
+        .with_for_update(of=PaymentAttempt, key_share=True, skip_locked=True)
     )
-    async with sessions() as session:
-        return (await session.exec(query)).all()
+    async with sessions() as session, session.begin():
+        taken = (await session.exec(query)).all()
+        for attempt, _ in taken:
+            attempt.looked_at = now
+        return [(attempt, bool(is_over)) for attempt, is_over in taken]
+
+
+async def _sweep_one(
+    sessions: Sessions,
+    attempt: PaymentAttempt,
+    rails: Mapping[str, Rail],
+    *,
+    over: bool,
+    livemode: bool,
+    clock: Clock,
+) -> Swept | None:
+    try:
+        reason = await _look(sessions, attempt, rails.get(attempt.method), over=over, livemode=livemode, clock=clock)
+    except Exception as error:  # noqa: BLE001 - one attempt must not stop the sweep; the caller logs it
+        return Swept(attempt.id, f"{type(error).__name__}: {error}", error)
+    return Swept(attempt.id, reason) if reason is not None else None
 
 
 async def _look(
-    sessions: Sessions, attempt: PaymentAttempt, rail: Rail | None, *, livemode: bool, clock: Clock
+    sessions: Sessions, attempt: PaymentAttempt, rail: Rail | None, *, over: bool, livemode: bool, clock: Clock
 ) -> str | None:
-    """End the attempt if it can be ended; why not, if not. Raises what the rail raises."""
-    if attempt.state == AttemptState.CREATED:
-        await _give_up(sessions, attempt, clock())
-        return "the provider never answered, and nobody was told where to pay: given up"
+    """End the attempt if it can be ended; what a person should know. Raises what the rail raises."""
     if rail is None or attempt.object_id is None:
         return f"{attempt.method} is not configured here"
-    if attempt.state == AttemptState.PROCESSING:
-        facts = await rail.look(attempt.object_id)
-    else:
+    if over and attempt.state == AttemptState.ACTION_REQUIRED:
         facts = await rail.close(attempt.object_id)
+    else:
+        facts = await rail.look(attempt.object_id)
     return await _apply(sessions, facts, livemode=livemode, clock=clock)
 
 
@@ -123,20 +152,3 @@ async def _apply(sessions: Sessions, facts: Sequence[Fact], *, livemode: bool, c
         if judged.verdict is Verdict.PARKED:
             parked = judged.reason
     return parked
-
-
-async def _give_up(sessions: Sessions, attempt: PaymentAttempt, now: datetime) -> None:
-    request_id = RequestId(attempt.organization_id, attempt.id, attempt.request_number)
-    async with sessions() as session, session.begin():
-        locked, row = await requests.both_locked(session, request_id)
-        if row.state in {RequestState.STORED, RequestState.UNKNOWN} and locked.state == AttemptState.CREATED:
-            row.state, row.error, row.answered_at = RequestState.REFUSED, "never answered", now
-            locked.state = after(AttemptState.CREATED, Happening.FAILED)
-            locked.reason, locked.updated_at = "the payment provider never answered", now
-
-
-async def _to_the_end(sessions: Sessions, attempt: PaymentAttempt, now: datetime) -> None:
-    async with sessions() as session, session.begin():
-        locked = await requests.locked_attempt(session, attempt.organization_id, attempt.id)
-        if locked is not None and locked.state in OPEN_STATES:
-            locked.updated_at = now

@@ -54,6 +54,7 @@ class Organization(SQLModel, table=True):
     """Whose book it is. Its row lock orders signing up again, inviting and quoting.
 
     `touched_at` is when tokens were last ended, so that a request that waited for the lock does not act in the past.
+    `frozen_at` is since when an operator lets nothing of it be spent.
     """
 
     __tablename__ = "organizations"
@@ -61,6 +62,7 @@ class Organization(SQLModel, table=True):
     id: UUID = column(Uuid, key=True)
     created_at: datetime = time()
     touched_at: datetime | None = time(null=True)
+    frozen_at: datetime | None = time(null=True)
 
 
 class Agent(SQLModel, table=True):
@@ -103,6 +105,7 @@ class AgentToken(SQLModel, table=True):
 class CreditQuote(SQLModel, table=True):
     """Price and terms. Amounts in cents; `credits_expire_after_days` counts from settlement, none means never.
 
+    `refund_second_payment`: what is paid for the quote once more is sent back; otherwise it is kept for an operator.
     `settled_at` is the one column that ever changes; buying and granting lock the row, so that a quote is paid once.
     """
 
@@ -125,13 +128,17 @@ class CreditQuote(SQLModel, table=True):
     payment_method: str = column(Text)
     live_money: bool = column(Boolean)
     credits_expire_after_days: int | None = column(Integer, null=True)
+    refund_second_payment: bool = column(Boolean, default="false")
     created_at: datetime = time()
     expires_at: datetime = time()
     settled_at: datetime | None = time(null=True)
 
 
 class PaymentAttempt(SQLModel, table=True):
-    """One try to pay a quote on one rail. `object_id` is the provider's object that the payer is asked to pay now."""
+    """One try to pay a quote on one rail. `object_id` is the provider's object that the payer is asked to pay now.
+
+    `looked_at` is when the provider was last asked about it without being prompted, whatever came of that.
+    """
 
     __tablename__ = "payment_attempts"
     __table_args__: ClassVar[Any] = (
@@ -154,7 +161,7 @@ class PaymentAttempt(SQLModel, table=True):
         Index("attempts_by_object", "object_id"),
         Index(
             "attempts_open",
-            "updated_at",
+            "looked_at",
             postgresql_where=text(_one_of("state", list(OPEN_STATES))),
         ),
         {"schema": SCHEMA},
@@ -173,6 +180,7 @@ class PaymentAttempt(SQLModel, table=True):
     payable_until: datetime = time()
     created_at: datetime = time()
     updated_at: datetime = time()
+    looked_at: datetime = time()
 
 
 class ProviderRequestRow(SQLModel, table=True):
@@ -216,7 +224,7 @@ class ProviderRequestRow(SQLModel, table=True):
 class ExternalPayment(SQLModel, table=True):
     """One real payment. Its primary key is why a payment grants once, whichever of its letters comes first.
 
-    `purpose`: it was granted, or it is unallocated: real money for which nothing could be granted, kept on the platform.
+    `purpose`: it was granted, or it is unallocated: real money that could not be granted, kept on the platform.
     `amount_cents` is what was paid, tax included.
     """
 
@@ -228,6 +236,8 @@ class ExternalPayment(SQLModel, table=True):
             name="payment_of_an_attempt",
         ),
         CheckConstraint(_one_of("purpose", list(Purpose)), name="purpose_is_known"),
+        Index("payments_of_attempt", "organization_id", "attempt_id"),
+        Index("payments_unallocated", "created_at", postgresql_where=text("purpose = 'unallocated'")),
         {"schema": SCHEMA},
     )
     kind: str = column(Text, key=True)

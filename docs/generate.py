@@ -37,9 +37,11 @@ def attempt_states() -> str:
         "",
         "What does not stand in the table changes nothing: a letter that is repeated, late or about an object that",
         "was replaced. Money that settles is honoured from every state, because it was really paid; a second payment",
-        "of the same quote is parked for a person. `created` covers a request whose outcome is unknown: it is sent",
-        "again, byte for byte, under the same provider key. An `expired` attempt is opened again by its link while it",
-        "may be paid (`docs/decisions/0006-a-page-may-be-opened-again.md`).",
+        "of the same quote grants nothing, is kept as unallocated (or sent back), and cancels its attempt if that one",
+        "has not ended. `created` covers a request whose outcome is unknown: it is sent again, byte for byte, under",
+        "the same provider key, or looked for among the provider's objects; only when nothing came of it is the next",
+        "one sent, and the attempt stays `created` (`docs/decisions/0013-no-letter-is-needed.md`). An `expired`",
+        "attempt is opened again by its link while it may be paid (`docs/decisions/0006-a-page-may-be-opened-again.md`).",
         "",
     ]
     return "\n".join(lines)
@@ -86,8 +88,10 @@ def settings() -> str:
 
 
 def _default(value: object) -> str:
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return f"`{','.join(value)}`" if value else ""
     if isinstance(value, list):
-        return "the three standard packs" if value else ""
+        return "the three standard packs"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 

@@ -28,7 +28,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 from typing import Any, Final, Protocol, Self
 from uuid import UUID
 
@@ -65,6 +65,7 @@ BUSY_PAUSE_S: Final = 0.002
 _POST: Final = (
     f"SELECT {ANSWER} FROM ledger.post_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"  # noqa: S608
 )
+_BACK: Final = frozenset({Outcome.BUSY, Outcome.CATCH_UP})
 Connect = Callable[[], Awaitable[Any]]
 
 
@@ -216,6 +217,7 @@ class Lane:
         try:
             while self._queue or self._aside or not self._closing:
                 if not self._queue:
+                    link.hand_out()
                     self._arrived.clear()
                     await self._arrived.wait()
                     continue
@@ -291,6 +293,7 @@ class _Link:
     meter: Meter
     wait: bool
     connection: Any = field(default=None, repr=False)
+    _unread: tuple[Sequence[_Unit], list[int], list[Any]] | None = field(default=None, repr=False)
 
     async def send(self, batch: Sequence[_Unit], *, broken: int = 0) -> list[_Unit]:
         """Post a batch; the units whose book was busy or behind. All others have their answer, or are given up."""
@@ -327,14 +330,26 @@ class _Link:
         order = posting_order(operations)
         columns = [list(column) for column in zip(*(rows[n] for n in order), strict=True)]
         columns.insert(-1, [groups[n] for n in order])
-        clock = asyncio.get_running_loop().time
-        began = clock()
+        began = (loop := asyncio.get_running_loop()).time()
+        loop.call_soon(self.hand_out)  # when this batch is on its way
         found = await self.connection.fetch(_POST, LANE, *columns, self.wait, timeout=ANSWER_TIMEOUT_S)
-        self.meter.sent(len(operations), clock() - began)
-        return _hand_out(batch, answers_of(operations, order, found))
+        self.meter.sent(len(operations), loop.time() - began)
+        self.hand_out()
+        outcomes = {Outcome(outcome) for outcome in {row[1] for row in found}}
+        if self.wait or outcomes & _BACK or len(found) != len(order):
+            return _hand_out(batch, order, found)
+        self._unread = batch, order, found
+        return []
+
+    def hand_out(self) -> None:
+        """Answer the callers of the last batch: while the server works on the next one, or when there is none."""
+        unread, self._unread = self._unread, None
+        if unread is not None:
+            _hand_out(*unread)
 
     async def close(self) -> None:
         """Take leave of the server."""
+        self.hand_out()
         if self.connection is not None:
             with suppress(Exception):
                 await self.connection.close(timeout=CLOSE_TIMEOUT_S)
@@ -358,13 +373,13 @@ def _wanted(batch: Sequence[_Unit], now: float) -> list[_Unit]:
     return wanted
 
 
-def _hand_out(batch: Sequence[_Unit], answers: Sequence[Posted]) -> list[_Unit]:
-    again, at = [], 0
+def _hand_out(batch: Sequence[_Unit], order: Sequence[int], found: Sequence[Any]) -> list[_Unit]:
+    answers = iter(answers_of([operation for unit in batch for operation in unit.operations], order, found))
+    again = []
     for unit in batch:
-        own = answers[at : at + len(unit.operations)]
-        at += len(own)
+        own = list(islice(answers, len(unit.operations)))
         outcomes = {one.outcome for one in own}
-        if outcomes & {Outcome.BUSY, Outcome.CATCH_UP}:
+        if outcomes & _BACK:
             unit.given_back += 1 if Outcome.BUSY in outcomes else GIVE_BACKS_MAX + 1
             again.append(unit)
         else:

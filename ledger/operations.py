@@ -43,6 +43,7 @@ class Kind(enum.StrEnum):
 
     OPENING = "opening"
     GRANT = "grant"
+    MONEY = "money"
     SPEND = "spend"
     HOLD = "hold"
     CAPTURE = "capture"
@@ -52,6 +53,7 @@ class Kind(enum.StrEnum):
     CLAW_BACK = "claw_back"
     REINSTATE = "reinstate"
     SETTLE_OWED = "settle_owed"
+    WRITE_OFF = "write_off"
     FREEZE = "freeze"
     UNFREEZE = "unfreeze"
     SET_CAPS = "set_caps"
@@ -61,13 +63,18 @@ class Kind(enum.StrEnum):
 
 COUNTED: Final = frozenset({
     Kind.SPEND, Kind.HOLD, Kind.CAPTURE, Kind.SPEND_REFUND, Kind.CLAW_BACK, Kind.REINSTATE, Kind.SETTLE_OWED,
+    Kind.WRITE_OFF,
 })  # fmt: skip
 """Kinds that are of one credit or more."""
 
 TARGETED: Final = frozenset({
-    Kind.CAPTURE, Kind.VOID, Kind.EXTEND, Kind.SPEND_REFUND, Kind.CLAW_BACK, Kind.REINSTATE, Kind.FREEZE, Kind.UNFREEZE,
+    Kind.CAPTURE, Kind.VOID, Kind.EXTEND, Kind.SPEND_REFUND, Kind.CLAW_BACK, Kind.REINSTATE, Kind.WRITE_OFF,
+    Kind.FREEZE, Kind.UNFREEZE,
 })  # fmt: skip
 """Kinds that are about a hold, an operation or a grant."""
+
+MOVING_MONEY: Final = frozenset({Kind.GRANT, Kind.MONEY})
+"""Kinds that have transfers."""
 
 
 class LotCause(enum.StrEnum):
@@ -169,12 +176,16 @@ class Operation:
             raise ValueError(f"a key has 1 to {KEY_LENGTH_MAX} characters")
         if not self.key.isascii() or "\0" in self.key + self.cause:
             _require_storable(self.key + self.cause)
-        if len(self.transfers) > TRANSFERS_MAX:
-            raise ValueError(f"an operation has at most {TRANSFERS_MAX} transfers")
         if not (self.kind in COUNTED) <= self.credits <= AMOUNT_MAX:
             raise ValueError(f"a {self.kind} is of 1 credit or more")
         if (self.kind in TARGETED) != (self.target is not None):
             raise ValueError(f"a {self.kind} names what it is about, and only such kinds do")
+        if (self.kind is Kind.GRANT) != (self.lot is not None):
+            raise ValueError("a grant is of a lot, and nothing else is")
+        if self.kind is Kind.MONEY and not self.transfers:
+            raise ValueError("money is moved by at least one transfer")
+        if self.transfers and (self.kind not in MOVING_MONEY or len(self.transfers) > TRANSFERS_MAX):
+            raise ValueError(f"at most {TRANSFERS_MAX} transfers are of a grant or of money, and of nothing else")
         for moment in (self.event_at, self.deadline):
             if moment is not None and moment.tzinfo is None:
                 raise ValueError("a time says its zone")

@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from ledger.operations import LANE, SYSTEM_SCOPE, Kind, LotOpening, Operation
+from ledger.operations import LANE, MOVING_MONEY, SYSTEM_SCOPE, LotOpening, Operation
 from ledger.outcomes import Outcome, Posted, PostingRefused
 
 OPERATIONS_MAX: Final = 1000
@@ -35,6 +35,8 @@ _POST: Final = text(
     + ", true)"
 )
 _CATCH_UP: Final = text("SELECT ledger.catch_up_v1(CAST(:lane AS smallint), CAST(:organization AS uuid))")
+
+_OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
 
 
 class BehindSchedule(Exception):
@@ -97,15 +99,14 @@ def row_of(o: Operation) -> tuple[Any, ...]:
 
 def answers_of(operations: Sequence[Operation], order: Sequence[int], rows: Sequence[Any]) -> list[Posted]:
     """The rows that `ledger.post_v1` gave for `operations` in `order`, as answers in the order of `operations`."""
-    answers: dict[int, Posted] = {}
+    answers: list[Any] = [None] * len(operations)
     for n, row in zip(order, rows, strict=True):
-        _, outcome, *rest = row
-        answers[n] = Posted(operations[n].id, Outcome(outcome), *rest)
-    return [answers[n] for n in range(len(operations))]
+        answers[n] = Posted(operations[n].id, _OUTCOMES[row[1]], *row[2:])
+    return answers
 
 
 def _details(operation: Operation) -> str | None:
-    if operation.kind is Kind.GRANT:
+    if operation.kind in MOVING_MONEY:
         transfers = [[t.debit, t.credit, t.money.amount] for t in operation.transfers]
         return json.dumps({"transfers": transfers} | ({"lot": _lot(operation.lot)} if operation.lot else {}))
     if operation.caps is not None:

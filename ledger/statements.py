@@ -32,7 +32,7 @@ _OF_CREDITS: Final = tuple(account.code for account in BY_CODE.values() if accou
 class Balance:
     """Credits of one book at one time. `paid` and `promotional` can be spent; `held` is reserved.
 
-    `frozen` is left in lots that a reversal has frozen; `owed` will be taken from the next paid grant.
+    `frozen` is left in frozen lots, paid for or not; `owed` will be taken from the next paid grant.
     """
 
     paid: int

@@ -23,6 +23,11 @@ def upgrade(url: str) -> None:
     command.upgrade(_config(url), "head")
 
 
+def roles() -> str:
+    """The SQL that makes the roles where they are missing: for a database that is restored and not migrated."""
+    return (Path(__file__).parent / "versions" / "0001_roles.sql").read_text(encoding="utf-8")
+
+
 def known(revision: str) -> bool:
     """Whether this code has made a database of exactly this revision, and can migrate it."""
     return revision in {script.revision for script in ScriptDirectory.from_config(_config("")).walk_revisions()}

@@ -15,12 +15,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from rails.rail import Reference
+from rails.rail import ProviderRequest, Reference
+
+
+class Incomprehensible(Exception):
+    """The provider says something of money that these books have no rule for; a person must look.
+
+    Whatever it is about must be parked, never guessed: reading it again gives the same. `reason` is for operators and
+    names the provider's object.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
 class BalanceTransaction:
-    """One line of the provider's balance. Minor units of `currency` (lower case ISO code), signed: what left is negative.
+    """One line of the provider's balance, in minor units of `currency` (a lower case ISO code). What left is negative.
 
     `amount` − `fee` = `net`. `category` is the provider's word for accounting (Stripe's `reporting_category`).
     """
@@ -129,5 +141,29 @@ class MoneyReader(Protocol):
     async def read(self, reference: Reference, /) -> Sequence[MoneyFact]:
         """What is true of the object now. Empty when it is not about a payment of ours.
 
-        Raises `RailUnavailable` or `ProviderRefused`.
+        Raises `RailUnavailable`, `ProviderRefused` or `Incomprehensible`.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class RefundOrder:
+    """A refund that we ask the provider for. Ids are in their outside form; `amount` in minor units."""
+
+    organization_id: str
+    attempt_id: str
+    provider_key: str
+    payment_id: str
+    amount: int
+
+
+class Refunder(Protocol):
+    """Asks a provider to give money back. A request is prepared, stored, and only then sent, as in `rails.rail`."""
+
+    def prepare_refund(self, order: RefundOrder, /) -> ProviderRequest:
+        """The exact request for `order`. Pure: the same order gives the same bytes, key and version."""
+
+    async def start_refund(self, request: ProviderRequest, /) -> str:
+        """Send a stored request; the refund's id. Raises `ProviderRefused`, `RailUnavailable` or `OutcomeUnknown`."""
+
+    async def find_refund(self, payment_id: str, provider_key: str, /) -> str | None:
+        """The refund that a request made, by its key; none when it certainly made none. Raises `RailUnavailable`."""

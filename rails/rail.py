@@ -34,6 +34,13 @@ class OutcomeUnknown(Exception):
     """
 
 
+class OutcomeStored(OutcomeUnknown):
+    """The provider keeps a failure as its answer to this key: sending again tells nothing more.
+
+    What became of the request shows only among the provider's objects (`Rail.find`).
+    """
+
+
 class ProviderRefused(Exception):
     """The provider understood the request and refused it for good. `message` is safe to show."""
 
@@ -99,6 +106,14 @@ Action = CheckoutAction | DepositAction
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """The provider's object that a request made. Without an action nobody can be asked with it: it is past that."""
+
+    object_id: str
+    action: Action | None
+
+
+@dataclass(frozen=True, slots=True)
 class Reference:
     """An object of the provider that a message is about: `kind` is the rail's word for it."""
 
@@ -120,7 +135,11 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class PaymentSettled(Fact):
-    """The provider's money is final. Amounts in minor units of `currency` (a lower case ISO code)."""
+    """The provider's money is final. Amounts in minor units of `currency` (a lower case ISO code).
+
+    `subtotal` is what was asked for, before `discount` and `tax`; `total` is what was paid. A `total` of 0 moved no
+    money: the payment is then named by the object that asked for it.
+    """
 
     payment_kind: str
     payment_id: str
@@ -131,11 +150,15 @@ class PaymentSettled(Fact):
     total: int
     details: Mapping[str, str]
     """What the payer may know of it, for the receipt: brand, network, transaction hash. Never a secret."""
+    any_amount: bool = False
+    """Whether the payer was free to send another amount: `total` is then what arrived, in place of `subtotal`."""
 
 
 @dataclass(frozen=True, slots=True)
 class PaymentProcessing(Fact):
-    """The payer has paid by a method that settles later; nothing is granted yet."""
+    """The payer has paid by a method that settles later; nothing is granted yet. `reason`, if any, is for people."""
+
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +197,13 @@ class Rail(Protocol):
 
     async def start(self, request: ProviderRequest, /) -> Action:
         """Send a stored request under its version. Raises `ProviderRefused`, `RailUnavailable` or `OutcomeUnknown`."""
+
+    async def find(self, request: ProviderRequest, /, *, since: datetime, until: datetime) -> Found | None:
+        """The object that `request` made, of all that the provider created in the window.
+
+        None proves absence: then everything was read. Raises `RailUnavailable` when it was not, because the provider
+        cannot be read or the window holds too much, or `ProviderRefused`. A difference of the clocks is allowed for.
+        """
 
     def references(self, event: Mapping[str, Any], /) -> Sequence[Reference]:
         """Which of this rail's objects a decoded provider message is about; empty when none. Pure; raises nothing."""

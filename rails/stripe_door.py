@@ -23,11 +23,20 @@ import stripe
 
 from rails import stripe_errors
 from rails.health import Health
+from rails.rail import RailUnavailable
 from rails.stripe_errors import Failure, Outcome
+from rails.stripe_pages import PAGE, Page, window
 
 if TYPE_CHECKING:
-    from stripe.params import PaymentIntentRetrieveParams
-    from stripe.params.checkout import SessionCreateParams
+    from stripe.params import (
+        BalanceTransactionListParams,
+        EventListParams,
+        PaymentIntentListParams,
+        PaymentIntentRetrieveParams,
+        RefundCreateParams,
+        RefundListParams,
+    )
+    from stripe.params.checkout import SessionCreateParams, SessionListParams
 
 API_VERSION: Final = stripe.api_version
 """The version that the pinned package speaks: of every call that names no other."""
@@ -37,6 +46,7 @@ SESSIONS_MAX: Final = 10
 """Sessions read of one payment intent. Stripe makes an intent for one session, so that ten is a bound, not a page."""
 
 _Answer = TypeVar("_Answer")
+_Parameters = TypeVar("_Parameters", bound=Mapping[str, object])
 _NOTHING_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 # Telemetry would write an id into the home folder and send facts about this machine along with each call.
@@ -111,6 +121,12 @@ class StripeDoor:
         )
         return list(page.get("data", []))
 
+    async def checkout_sessions_created(self, since: datetime, until: datetime, after: str | None) -> Page:
+        """A page of the sessions that were created from `since` until before `until`; `after` is the cursor."""
+        start, end = window(since, until)
+        wanted: SessionListParams = {"created": {"gte": start, "lt": end}, "limit": PAGE}
+        return await self._page(self._client.v1.checkout.sessions.list_async(_behind(after, wanted)))
+
     async def expire_checkout_session(self, session_id: str) -> dict[str, Any]:
         """Make an open session unpayable. `ProviderRefused` when it is not open any more."""
         return await self._object(self._client.v1.checkout.sessions.expire_async(session_id), writing=True)
@@ -135,9 +151,92 @@ class StripeDoor:
             writing=False,
         )
 
+    async def retrieve_booked_payment_intent(self, payment_intent_id: str) -> dict[str, Any]:
+        """A payment intent with its latest charge and that one's balance transaction expanded."""
+        return await self._object(
+            self._client.v1.payment_intents.retrieve_async(
+                payment_intent_id, {"expand": ["latest_charge.balance_transaction"]}
+            ),
+            writing=False,
+        )
+
+    async def payment_intents_created(
+        self, since: datetime, until: datetime, after: str | None, api_version: str
+    ) -> Page:
+        """A page of the intents that were created from `since` until before `until`, as `api_version` shows them."""
+        start, end = window(since, until)
+        wanted: PaymentIntentListParams = {"created": {"gte": start, "lt": end}, "limit": PAGE}
+        return await self._page(
+            self._client.v1.payment_intents.list_async(_behind(after, wanted), {"stripe_version": api_version})
+        )
+
     async def cancel_payment_intent(self, payment_intent_id: str) -> dict[str, Any]:
         """Make a payment intent unpayable. `ProviderRefused` when it is past that."""
         return await self._object(self._client.v1.payment_intents.cancel_async(payment_intent_id), writing=True)
+
+    async def create_refund(self, parameters: Mapping[str, Any], provider_key: str, api_version: str) -> dict[str, Any]:
+        """A new refund, or the one that was made under `provider_key` before."""
+        return await self._object(
+            self._client.v1.refunds.create_async(
+                cast("RefundCreateParams", parameters),
+                {"idempotency_key": provider_key, "stripe_version": api_version},
+            ),
+            writing=True,
+        )
+
+    async def retrieve_refund(self, refund_id: str) -> dict[str, Any]:
+        """A refund with its payment intent and its balance transactions expanded."""
+        return await self._object(
+            self._client.v1.refunds.retrieve_async(
+                refund_id, {"expand": ["payment_intent", "balance_transaction", "failure_balance_transaction"]}
+            ),
+            writing=False,
+        )
+
+    async def refunds_of_payment_intent(self, payment_intent_id: str, after: str | None) -> Page:
+        """A page of the refunds of a payment intent, expanded like `retrieve_refund`; `after` is the cursor."""
+        expand = ["data.payment_intent", "data.balance_transaction", "data.failure_balance_transaction"]
+        wanted: RefundListParams = {"payment_intent": payment_intent_id, "limit": PAGE, "expand": expand}
+        return await self._page(self._client.v1.refunds.list_async(_behind(after, wanted)))
+
+    async def retrieve_dispute(self, dispute_id: str) -> dict[str, Any]:
+        """A dispute with its payment intent expanded; its balance transactions always are."""
+        return await self._object(
+            self._client.v1.disputes.retrieve_async(dispute_id, {"expand": ["payment_intent"]}), writing=False
+        )
+
+    async def retrieve_early_fraud_warning(self, warning_id: str) -> dict[str, Any]:
+        """An early fraud warning with its payment intent expanded."""
+        return await self._object(
+            self._client.v1.radar.early_fraud_warnings.retrieve_async(warning_id, {"expand": ["payment_intent"]}),
+            writing=False,
+        )
+
+    async def retrieve_payout(self, payout_id: str) -> dict[str, Any]:
+        """A payout with its own balance transactions expanded."""
+        return await self._object(
+            self._client.v1.payouts.retrieve_async(
+                payout_id, {"expand": ["balance_transaction", "failure_balance_transaction"]}
+            ),
+            writing=False,
+        )
+
+    async def transactions_of_payout(self, payout_id: str, after: str | None) -> Page:
+        """A page of what an automatic payout was made of, its own transaction included.
+
+        The source of each (a charge, a refund, a dispute, …) is expanded, with its payment intent if it has one.
+        """
+        expand = ["data.source.payment_intent"]
+        wanted: BalanceTransactionListParams = {"payout": payout_id, "limit": PAGE, "expand": expand}
+        return await self._page(self._client.v1.balance_transactions.list_async(_behind(after, wanted)))
+
+    async def events(
+        self, *, created_gte: datetime, created_lt: datetime, after: str | None = None, limit: int = PAGE
+    ) -> Page:
+        """A page of what happened in a time, newest first; `after` is the cursor. Stripe keeps events for 30 days."""
+        start, end = window(created_gte, created_lt)
+        wanted: EventListParams = {"created": {"gte": start, "lt": end}, "limit": limit}
+        return await self._page(self._client.v1.events.list_async(_behind(after, wanted)))
 
     async def probe(self) -> None:
         """Read the account's balance, the cheapest call that needs the key."""
@@ -145,6 +244,13 @@ class StripeDoor:
 
     async def _object(self, call: Awaitable[stripe.StripeObject], *, writing: bool) -> dict[str, Any]:
         return (await self._call(call, writing=writing)).to_dict(for_json=True)
+
+    async def _page(self, call: Awaitable[stripe.StripeObject]) -> Page:
+        answer = await self._object(call, writing=False)
+        items, has_more = answer.get("data"), answer.get("has_more")
+        if not isinstance(items, list) or not isinstance(has_more, bool):
+            raise RailUnavailable("Stripe's answer is not a list")
+        return Page(items, has_more)
 
     async def _call(self, call: Awaitable[_Answer], *, writing: bool) -> _Answer:
         try:
@@ -160,11 +266,16 @@ class StripeDoor:
 
     def _note(self, failure: Failure) -> None:
         match stripe_errors.outcome(failure):
-            case Outcome.REFUSED | Outcome.CONFLICT:
+            case Outcome.REFUSED | Outcome.CONFLICT | Outcome.STORED:
                 self.health.succeeded(self._clock())
             case outcome:
                 at_once = outcome is Outcome.KEY_REFUSED
                 self.health.failed(self._clock(), stripe_errors.reason(failure), at_once=at_once)
+
+
+def _behind(after: str | None, wanted: _Parameters) -> _Parameters:
+    """The parameters of the page behind `after`; of the first one without."""
+    return wanted if after is None else cast("_Parameters", {**wanted, "starting_after": after})
 
 
 def _failure(error: stripe.StripeError | TimeoutError) -> Failure:
@@ -176,10 +287,12 @@ def _failure(error: stripe.StripeError | TimeoutError) -> Failure:
         return Failure(status=None, sent=not isinstance(cause, _NOTHING_SENT), cause=type(cause).__name__)
     body = error.json_body
     details = body.get("error") if isinstance(body, Mapping) else None
+    replayed = str((error.headers or {}).get("idempotent-replayed", "")).lower() == "true"
     if not isinstance(details, Mapping):
-        return Failure(status=error.http_status)
+        return Failure(status=error.http_status, replayed=replayed)
     return Failure(
         status=error.http_status,
+        replayed=replayed,
         type=_text(details.get("type")),
         code=_text(details.get("code")),
         message=_text(details.get("message")),

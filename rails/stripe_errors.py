@@ -7,6 +7,7 @@
 | 409, another request holds the key | `CONFLICT` | `RailUnavailable` | `RailUnavailable` | yes |
 | 401, 403 | `KEY_REFUSED` | `RailUnavailable` | `RailUnavailable` | no, at once |
 | any other 4xx in Stripe's shape | `REFUSED` | `ProviderRefused` | `ProviderRefused` | yes |
+| the same 5xx again, replayed from the key | `STORED` | `OutcomeStored` | `RailUnavailable` | yes |
 | anything else | `UNKNOWN` | `OutcomeUnknown` | `RailUnavailable` | no |
 
 Anything else is a 5xx, a 424, a time-out, a dropped connection or an answer that is not Stripe's. A 500 is unknown
@@ -22,7 +23,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from rails.rail import OutcomeUnknown, ProviderRefused, RailUnavailable
+from rails.rail import OutcomeStored, OutcomeUnknown, ProviderRefused, RailUnavailable
 
 MESSAGE_CHARS_MAX: Final = 300
 
@@ -47,6 +48,7 @@ class Outcome(enum.Enum):
     CONFLICT = "conflict"
     KEY_REFUSED = "key refused"
     REFUSED = "refused"
+    STORED = "stored"
     UNKNOWN = "unknown"
 
 
@@ -59,6 +61,8 @@ class Failure:
     type: str | None = None
     code: str | None = None
     message: str | None = None
+    replayed: bool = False
+    """Whether the answer is the one that was stored under the key before (`Idempotent-Replayed: true`)."""
     cause: str = ""
     """The network error's name, as in `ReadTimeout`."""
 
@@ -80,6 +84,8 @@ def outcome(failure: Failure) -> Outcome:
         return Outcome.BUSY
     if failure.status in _BY_STATUS:
         return _BY_STATUS[failure.status]
+    if failure.status >= 500 and failure.replayed:
+        return Outcome.STORED
     stripe_shaped = failure.type is not None
     return Outcome.REFUSED if 400 <= failure.status < 500 and stripe_shaped else Outcome.UNKNOWN
 
@@ -97,6 +103,8 @@ def reason(failure: Failure) -> str:
             return "Stripe asks for fewer requests (429)"
         case Outcome.CONFLICT:
             return "Stripe is still busy with a request under the same key (409)"
+        case Outcome.STORED:
+            return f"Stripe keeps {failure.status} as its answer to this key"
         case _ if failure.status is None:
             return f"Stripe gave no answer ({failure.cause})"
         case _:
@@ -109,6 +117,8 @@ def exception(failure: Failure, *, writing: bool) -> Exception:
         case Outcome.REFUSED:
             code = failure.code or failure.type or "refused"
             return ProviderRefused(code=code, message=safe(failure.message or "Stripe refused the request"))
+        case Outcome.STORED if writing:
+            return OutcomeStored(reason(failure))
         case Outcome.UNKNOWN if writing:
             return OutcomeUnknown(reason(failure))
         case _:

@@ -1,4 +1,4 @@
-"""What both Stripe rails need to know of Stripe's objects: our metadata, unix times, expansion. Pure.
+"""What the Stripe rails need to know of Stripe's objects: our metadata, unix times, expansion, text. Pure.
 
 Our metadata stands on every object we make and is copied by Stripe from a payment intent to its charges, so that any
 object of a later message says which attempt it belongs to. Source: https://docs.stripe.com/api/metadata (50 keys, 40
@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypedDict
 
 from ledger.money import Currency
+from rails.money import RefundOrder
 from rails.rail import Order, Reference
 
 ATTEMPT: Final = "purser_attempt"
@@ -64,6 +65,18 @@ def origin(thing: object, *, method_id: str) -> Origin | None:
     return Origin(attempt_id, provider_key)
 
 
+def made_under(thing: object, provider_key: str, *, method_id: str) -> bool:
+    """Whether `thing` was made by the method's request with that provider key."""
+    found = origin(thing, method_id=method_id)
+    return found is not None and found.provider_key == provider_key
+
+
+def is_ours(thing: object) -> bool:
+    """Whether `thing` carries our metadata, by whichever method it was made."""
+    values = thing.get("metadata") if isinstance(thing, Mapping) else None
+    return isinstance(values, Mapping) and isinstance(values.get(METHOD), str)
+
+
 def event_object(event: Mapping[str, Any]) -> Mapping[str, Any]:
     """The object inside a decoded snapshot event; empty when there is none. Raises nothing."""
     data = event.get("data")
@@ -99,6 +112,21 @@ def usd_cents(order: Order) -> int:
 def encoded(parameters: Mapping[str, Any]) -> str:
     """`parameters` as the JSON text that is stored: their order kept, the same bytes for the same values."""
     return json.dumps(parameters, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def refund_parameters(order: RefundOrder) -> str:
+    """The parameters of a refund as the JSON text that is stored. Source: https://docs.stripe.com/api/refunds/create.
+
+    Stripe copies no metadata to a refund, and `KEY` is how one whose answer was lost is found again.
+    """
+    return encoded(
+        {
+            "payment_intent": order.payment_id,
+            "amount": order.amount,
+            "reason": "requested_by_customer",
+            "metadata": {ATTEMPT: order.attempt_id, ORGANIZATION: order.organization_id, KEY: order.provider_key},
+        }
+    )
 
 
 def references(event: Mapping[str, Any], kind_by_event: Mapping[str, str], *, method_id: str) -> tuple[Reference, ...]:

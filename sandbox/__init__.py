@@ -13,12 +13,12 @@ Map
       errors, paging, expansion                lists and expand[]
     checkout, payer                          sessions, and what the person on the hosted page does
     payment_intents, intents, deposits       intents: routes, life, crypto deposits and the pretend chain
-    charges, balance, refunds, disputes, payouts, endpoints
+    charges, balance, refunds, disputes, fraud_warnings, payouts, endpoints
     events, deliveries                       what happened, and the signed letters about it
     jobs, clockwork                          what falls due later, and the tick that does it
     faults                                   which request is to go wrong, and how
     browser, hosted_page                     `/c/pay/{id}`: the page and its buttons
-    controls, misbehaviour, orders           the routes below and their bodies
+    controls, aftermath, misbehaviour, orders  the routes below and their bodies
     app, parent, __main__                    the application, dying with the parent, the command line
 
 Controls. JSON in and out, no key; refusals in Stripe's error shape; unknown fields are refused with 400.
@@ -44,14 +44,32 @@ Controls. JSON in and out, no key; refusals in Stripe's error shape; unknown fie
                                                 → {"id", "transaction_hash", "matched", "reason",
                                                 "payment_intent", …}; `reason` of an unmatched one:
                                                 unknown_address, wrong_network, wrong_token, intent_not_open,
-                                                wrong_amount
+                                                wrong_amount. An intent made with accept_partial_funding takes
+                                                any amount from a cent on: amount_received is what came
     GET  /sandbox/wallet/transfers              → {"transfers": […]}, newest first
     POST /sandbox/disputes                      {"charge" or "payment_intent", "amount"?, "reason"?,
-                                                "inquiry"?: false} → the dispute
-    POST /sandbox/disputes/{id}/win|lose|escalate
-    POST /sandbox/refunds/{id}/settle|fail      a succeeded refund may fail too
+                                                "inquiry"?: false, "withdraw"?: true} → the dispute;
+                                                "withdraw": false leaves the money for …/withdraw
+    POST /sandbox/disputes/{id}/respond         … is under review now
+    POST /sandbox/disputes/{id}/escalate        an inquiry becomes a chargeback
+    POST /sandbox/disputes/{id}/withdraw        the money goes
+    POST /sandbox/disputes/{id}/prevent         ends `prevented`; only before money went
+    POST /sandbox/disputes/{id}/win             {"fee_returned"?: false}; the amount comes back if it went
+    POST /sandbox/disputes/{id}/lose
+    POST /sandbox/disputes/{id}/appeal          a lost one is open again; then respond, win or lose
+    POST /sandbox/fraud_warnings                {"charge" or "payment_intent", "fraud_type"?} → the early fraud
+                                                warning
+    POST /sandbox/refunds                       as in the Dashboard, without a key: {"payment_intent", "amount"?,
+                                                "reason"?} → the refund
+    PUT  /sandbox/refunds                       {"start"?: "pending" or "requires_action"}: how refunds from now on
+                                                start, by whomever, staying so until told; nothing: by themselves
+    POST /sandbox/refunds/{id}/settle|cancel    one under way
+    POST /sandbox/refunds/{id}/fail             one under way or succeeded
     POST /sandbox/payouts                       {"automatic"?: true, "amount"? (manual only),
                                                 "status"?: "paid"|"failed"} → the payout
+    POST /sandbox/balance_transactions          {"amount", "fee"?: 0, "type"?: "stripe_fee",
+                                                "reporting_category"?: "fee", "description"?} → a line of the
+                                                balance without a source
     POST /sandbox/clock                         {"advance_seconds": n}: sessions expire, keys are forgotten,
                                                 jobs fall due
 
@@ -83,7 +101,8 @@ Controls. JSON in and out, no key; refusals in Stripe's error shape; unknown fie
                                                 oldest first, the last 2000
     GET  /sandbox/state                         {"objects": {kind: count}}
 
-Faults, the delivery mode, the clock and the calls are forgotten at a restart; objects, letters still out, jobs and
-idempotency keys are in the state file. Promotion codes: SANDBOX10, SANDBOX50, SANDBOX100 (per cent off).
+Faults, the delivery mode, how refunds start, the clock and the calls are forgotten at a restart; objects, letters
+still out, jobs and idempotency keys are in the state file. Only ids, addresses and hashes are random: the same controls
+in the same order move the same amounts. Promotion codes: SANDBOX10, SANDBOX50, SANDBOX100 (per cent off).
 What Stripe knows and this does not play is refused with code `sandbox_not_played`, never ignored.
 """

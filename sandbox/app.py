@@ -10,7 +10,7 @@ from litestar import Litestar, Request, Response, get, route
 from litestar.datastructures import State
 from pydantic import ValidationError
 
-from sandbox import browser, clockwork, controls, deliveries, door, ids, misbehaviour
+from sandbox import aftermath, browser, clockwork, controls, deliveries, door, ids, misbehaviour
 from sandbox.config import SandboxConfig
 from sandbox.errors import Refusal
 from sandbox.state import Store, World
@@ -42,13 +42,17 @@ def create_app(config: SandboxConfig) -> Litestar:
             browser.click,
             controls.act_on_session,
             controls.act_on_intent,
-            controls.open_dispute,
-            controls.act_on_dispute,
-            controls.act_on_refund,
-            controls.pay_out,
             controls.send_transfer,
             controls.sent_transfers,
             controls.put_clock_forward,
+            aftermath.open_dispute,
+            aftermath.act_on_dispute,
+            aftermath.warn_of_fraud,
+            aftermath.refund,
+            aftermath.let_refunds_start,
+            aftermath.act_on_refund,
+            aftermath.pay_out,
+            aftermath.book_line,
             misbehaviour.add_fault,
             misbehaviour.waiting_faults,
             misbehaviour.forget_faults,

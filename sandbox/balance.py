@@ -23,7 +23,15 @@ def crypto_fee(amount: int) -> int:
 
 
 def book(
-    world: World, *, amount: int, fee: int, kind: str, category: str, source: str, currency: str, description: str = ""
+    world: World,
+    *,
+    amount: int,
+    fee: int,
+    kind: str,
+    category: str,
+    source: str | None,
+    currency: str,
+    description: str = "",
 ) -> Json:
     """Make one transaction, `net` = `amount` − `fee`; `kind` is Stripe's `type`, `category` its reporting category."""
     details = [
@@ -35,7 +43,7 @@ def book(
         amount=amount,
         fee=fee,
         net=amount - fee,
-        fee_details=details if fee else [],
+        fee_details=details if fee else [],  # of a fee given back too: its amount is negative
         created=world.created(),
         available_on=world.created() + (AVAILABLE_AFTER_S if category == "charge" else 0),
         currency=currency,

@@ -39,10 +39,15 @@ def bank_details() -> Json:
     return {"type": "us_bank_account", "us_bank_account": {**bank, "last4": "6789", "routing_number": "110000000"}}
 
 
-def crypto_details(*, buyer: str | None, network: str, token_currency: str, transaction_hash: str) -> Json:
-    """`payment_method_details.crypto` as stripe 16.1.0's `Charge` has it."""
+def crypto_details(
+    *, buyer: str | None, network: str, token_currency: str, transaction_hash: str, **amounts: int
+) -> Json:
+    """`payment_method_details.crypto` as stripe 16.1.0's `Charge` has it.
+
+    `amounts`: `amount_requested` and `amount_received` in cents, which only previews know (stripe 16.1.0a4's `Charge`).
+    """
     crypto = {"buyer_address": buyer, "network": network, "token_currency": token_currency}
-    return {"type": "crypto", "crypto": {**crypto, "transaction_hash": transaction_hash}}
+    return {"type": "crypto", "crypto": {**crypto, "transaction_hash": transaction_hash, **amounts}}
 
 
 def make(world: World, intent: Json, details: Json, *, status: str, cause: Cause = NOBODY) -> Json:

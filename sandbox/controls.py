@@ -1,6 +1,7 @@
-"""The controls of money and time under `/sandbox/`: what payers, banks, wallets and the calendar do.
+"""The controls of paying and time under `/sandbox/`: what payers, wallets and the calendar do.
 
-Every one is documented in the package's docstring. Bodies may be left out where every field has a default.
+Every one is documented in the package's docstring. Bodies may be left out where every field has a default. What
+becomes of money after it was paid is in `aftermath.py`.
 """
 
 from collections.abc import Callable
@@ -9,16 +10,8 @@ from typing import Any, TypeVar
 from litestar import Request, get, post
 from litestar.datastructures import State
 
-from sandbox import checkout, clockwork, deposits, disputes, errors, intents, payer, payouts, refunds
-from sandbox.orders import (
-    ClockOrder,
-    DisputeOrder,
-    IntentOverrides,
-    Order,
-    Overrides,
-    PayoutOrder,
-    TransferOrder,
-)
+from sandbox import checkout, clockwork, deposits, errors, intents, payer
+from sandbox.orders import ClockOrder, IntentOverrides, Order, Overrides, TransferOrder
 from sandbox.state import Json, World
 
 AnyRequest = Request[Any, Any, Any]
@@ -57,7 +50,7 @@ async def act_on_session(state: State, request: AnyRequest, session_id: str, act
         "settle_delayed": lambda: payer.settle_delayed(world, session_id, _of_intent(overrides)),
         "fail_delayed": lambda: payer.fail_delayed(world, session_id),
     }
-    return done(world, _chosen(acts, act))
+    return done(world, chosen(acts, act))
 
 
 @post("/sandbox/payment_intents/{intent_id:str}/{act:str}", status_code=200)
@@ -70,57 +63,7 @@ async def act_on_intent(state: State, request: AnyRequest, intent_id: str, act: 
         "fail": lambda: _fail(world, intent_id),
         "expire": lambda: intents.end(world, _unfinished(world, intent_id), "expired"),
     }
-    return done(world, _chosen(acts, act))
-
-
-@post("/sandbox/disputes", status_code=200)
-async def open_dispute(state: State, request: AnyRequest) -> Json:
-    """A card holder's bank opens an inquiry or a chargeback; answers the dispute."""
-    world: World = state.world
-    order = await order_in(request, DisputeOrder)
-    intent = world.store.get("payment_intent", order.payment_intent or "")
-    charge = world.store.get("charge", order.charge or (intent or {}).get("latest_charge") or "")
-    if charge is None:
-        raise errors.missing_resource("charge", order.charge or order.payment_intent or "", "charge")
-    amount = order.amount or charge["amount"]
-    return done(
-        world,
-        lambda: disputes.open_dispute(world, charge, amount=amount, reason=order.reason, inquiry=order.inquiry),
-    )
-
-
-@post("/sandbox/disputes/{dispute_id:str}/{act:str}", status_code=200)
-async def act_on_dispute(state: State, dispute_id: str, act: str) -> Json:
-    """Win, lose, or escalate an inquiry; answers the dispute."""
-    world: World = state.world
-    acts: dict[str, Callable[[], Json]] = {
-        "win": lambda: disputes.win(world, dispute_id),
-        "lose": lambda: disputes.lose(world, dispute_id),
-        "escalate": lambda: disputes.escalate(world, dispute_id),
-    }
-    return done(world, _chosen(acts, act))
-
-
-@post("/sandbox/refunds/{refund_id:str}/{act:str}", status_code=200)
-async def act_on_refund(state: State, refund_id: str, act: str) -> Json:
-    """Settle a pending refund now, or let one fail; answers the refund."""
-    world: World = state.world
-    acts: dict[str, Callable[[], Json]] = {
-        "settle": lambda: refunds.settle(world, refund_id),
-        "fail": lambda: refunds.fail(world, refund_id),
-    }
-    return done(world, _chosen(acts, act))
-
-
-@post("/sandbox/payouts", status_code=200)
-async def pay_out(state: State, request: AnyRequest) -> Json:
-    """Pay the balance out; answers the payout."""
-    world: World = state.world
-    order = await order_in(request, PayoutOrder)
-    return done(
-        world,
-        lambda: payouts.pay_out(world, automatic=order.automatic, amount=order.amount, fails=order.status == "failed"),
-    )
+    return done(world, chosen(acts, act))
 
 
 @post("/sandbox/wallet/transfers", status_code=200)
@@ -155,7 +98,8 @@ async def put_clock_forward(state: State, request: AnyRequest) -> Json:
     return done(world, lambda: {"now": world.now()})
 
 
-def _chosen(acts: dict[str, Callable[[], Json]], act: str) -> Callable[[], Json]:
+def chosen(acts: dict[str, Callable[[], Json]], act: str) -> Callable[[], Json]:
+    """The act of that name; raises `Refusal` when there is none."""
     if act not in acts:
         raise errors.invalid("act", f"There is no such control: {act}. Known: {', '.join(acts)}.")
     return acts[act]

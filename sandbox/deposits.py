@@ -2,7 +2,8 @@
 
 https://docs.stripe.com/payments/deposit-mode-stablecoin-payments: one address a PaymentIntent and network, exact
 amounts only (101 cents are 1 010 000 atomic USDC); anything else sent there is taken by the chain and matched with
-nothing. `requires_action` → `processing` → `succeeded`, or back to `requires_payment_method`.
+nothing. `requires_action` → `processing` → `succeeded`, or back to `requires_payment_method`. An intent made with
+`amount_reconciliation[type]=accept_partial_funding` takes its first transfer whatever its amount, in whole cents.
 """
 
 from sandbox import charges, errors, ids, intents, jobs
@@ -64,7 +65,7 @@ def simulate(world: World, call: Call) -> Json:
 def transfer(
     world: World, *, network: str, token_currency: str, to: str, amount_atomic: int, sender: str | None = None
 ) -> Json:
-    """A wallet sends a token: the chain takes it in any case; an open intent is paid only by its exact amount."""
+    """A wallet sends a token: the chain takes it in any case; an open intent only what its reconciliation allows."""
     row: Json = {
         "id": ids.new("wtr"),
         "created": world.created(),
@@ -82,6 +83,11 @@ def transfer(
     world.store.put("wallet_transfer", row["id"], row)
     if intent is not None and reason is None:
         details = _transfer_details(network, token_currency, row["from"], row["transaction_hash"])
+        if _takes_any_amount(intent):
+            received = amount_atomic // ATOMIC_PER_CENT
+            details |= {"amount_requested": intent["amount"], "amount_received": received}
+            if received < intent["amount"]:
+                intent = intents.fund_partially(world, intent)
         _detected(world, intent, "settle_deposit", details, NOBODY)
     return row
 
@@ -92,7 +98,8 @@ def settle(world: World, intent_id: str, details: Json, overrides: Json | None =
     if intent is None or intent["status"] not in ("processing", "requires_action"):
         return None
     jobs.forget(world, "settle_deposit", intent_id)
-    return intents.succeed(world, intent, charges.crypto_details(**details), overrides=overrides)
+    came = {"amount_received": details["amount_received"]} if "amount_received" in details else {}
+    return intents.succeed(world, intent, charges.crypto_details(**details), overrides={**came, **(overrides or {})})
 
 
 def fail(world: World, intent_id: str) -> Json | None:
@@ -124,7 +131,14 @@ def _why_unmatched(intent: Json | None, network: str, token_currency: str, amoun
         return "wrong_token"
     if not _is_open(intent):
         return "intent_not_open"
+    if _takes_any_amount(intent):
+        return None if amount_atomic >= ATOMIC_PER_CENT else "wrong_amount"
     return None if amount_atomic == intent["amount"] * ATOMIC_PER_CENT else "wrong_amount"
+
+
+def _takes_any_amount(intent: Json) -> bool:
+    reconciliation = intent["payment_method_options"]["crypto"].get("amount_reconciliation", {})
+    return bool(reconciliation.get("type") == "accept_partial_funding")
 
 
 def _is_open(intent: Json) -> bool:
@@ -164,8 +178,6 @@ def _check(params: Json) -> None:
         raise errors.missing_parameter("payment_method_options[crypto][deposit_options]")
     if options["deposit_options"]["networks"] != ["base"] or options["deposit_options"].get("static_address"):
         raise errors.not_played("deposit options other than networks[]=base")
-    if options.get("amount_reconciliation", {}).get("type", "exact") != "exact":
-        raise errors.not_played("amount_reconciliation other than exact")
     for name in ("allowed_payment_method_types", "payment_method_types"):
         if params.get(name, ["crypto"]) != ["crypto"]:
             raise errors.invalid(name, f"{name} must contain the type of payment_method_data, crypto, only.")

@@ -1,7 +1,9 @@
 """Disputes (https://docs.stripe.com/disputes/api, https://docs.stripe.com/disputes/how-disputes-work).
 
-An inquiry (`warning_*`) moves no money; a chargeback takes amount and fee at once (`funds_withdrawn`); winning it
-brings the amount back (`funds_reinstated`). Money stands in `balance_transactions`: none, one or two of them.
+An inquiry (`warning_*`) moves no money; a chargeback takes amount and fee (`funds_withdrawn`), at once unless told;
+winning it brings the amount back (`funds_reinstated`), seldom the fee; what ended before money moved may be
+`prevented`; a lost one may be appealed and then won or lost once more. Money stands in `balance_transactions`: none,
+one or two of them.
 """
 
 from sandbox import balance, errors, events, ids, paging
@@ -11,11 +13,18 @@ from sandbox.state import NOBODY, Call, Cause, Json, World
 DISPUTE_FEE = 1500
 """Cents (https://stripe.com/pricing)."""
 RESPONSE_DUE_S = 7 * 24 * 3600
-OPEN = ("needs_response", "under_review", "warning_needs_response", "warning_under_review")
+OPEN = (
+    "needs_response",
+    "under_review",
+    "warning_needs_response",
+    "warning_under_review",
+    "appeal_needs_response",
+    "appeal_under_review",
+)
 
 
-def open_dispute(world: World, charge: Json, *, amount: int, reason: str, inquiry: bool) -> Json:
-    """What a card holder's bank does: an inquiry, or a chargeback with the money withdrawn."""
+def open_dispute(world: World, charge: Json, *, amount: int, reason: str, inquiry: bool, withdraw: bool) -> Json:
+    """What a card holder's bank does: an inquiry, or a chargeback with the money withdrawn now or later."""
     if charge["disputed"]:
         raise errors.wrong_state(f"Charge {charge['id']} is disputed already.")
     dispute = start_from(
@@ -36,7 +45,41 @@ def open_dispute(world: World, charge: Json, *, amount: int, reason: str, inquir
     world.store.put("dispute", dispute["id"], dispute)
     events.emit(world, "charge.dispute.created", dispute)
     _mark_charge(world, charge["id"], disputed=not inquiry)
-    return dispute if inquiry else _withdraw(world, dispute)
+    return _withdraw(world, dispute) if withdraw and not inquiry else dispute
+
+
+def withdraw(world: World, dispute_id: str) -> Json:
+    """The money of a chargeback that was opened without taking it goes now."""
+    dispute = _open(world, dispute_id)
+    if dispute["status"].startswith("warning_") or dispute["balance_transactions"]:
+        raise errors.wrong_state("There is no money to withdraw for this dispute.")
+    return _withdraw(world, dispute)
+
+
+def prevent(world: World, dispute_id: str) -> Json:
+    """The network settled it before money moved: it ends `prevented`."""
+    dispute = _open(world, dispute_id)
+    if dispute["balance_transactions"]:
+        raise errors.wrong_state("The money of this dispute was withdrawn already; it cannot be prevented.")
+    _mark_charge(world, dispute["charge"], disputed=False)
+    return _close(world, dispute, "prevented", NOBODY)
+
+
+def respond(world: World, dispute_id: str) -> Json:
+    """Evidence was handed in: what needed a response is under review."""
+    dispute = _found(world, dispute_id)
+    before = dispute["status"]
+    if not before.endswith("needs_response"):
+        raise errors.wrong_state(f"The dispute's status is {before}; it waits for no response.")
+    return _moved_on(world, dispute, before.replace("needs_response", "under_review"))
+
+
+def appeal(world: World, dispute_id: str) -> Json:
+    """A lost dispute is taken up again; the money stays away until it is won."""
+    dispute = _found(world, dispute_id)
+    if dispute["status"] != "lost":
+        raise errors.wrong_state(f"The dispute's status is {dispute['status']}; only a lost one can be appealed.")
+    return _moved_on(world, dispute, "appeal_needs_response")
 
 
 def escalate(world: World, dispute_id: str) -> Json:
@@ -44,23 +87,22 @@ def escalate(world: World, dispute_id: str) -> Json:
     dispute = _found(world, dispute_id)
     if dispute["status"] != "warning_needs_response":
         raise errors.wrong_state(f"The dispute's status is {dispute['status']}; it is no open inquiry.")
-    dispute |= {"status": "needs_response", "is_charge_refundable": False}
+    dispute["is_charge_refundable"] = False
     dispute["payment_method_details"]["card"]["case_type"] = "chargeback"
-    world.store.put("dispute", dispute_id, dispute)
     _mark_charge(world, dispute["charge"], disputed=True)
-    events.emit(world, "charge.dispute.updated", dispute, previous={"status": "warning_needs_response"})
-    return _withdraw(world, dispute)
+    return _withdraw(world, _moved_on(world, dispute, "needs_response"))
 
 
-def win(world: World, dispute_id: str) -> Json:
-    """The bank decides for us: the amount comes back, the fee does not; an inquiry just closes."""
+def win(world: World, dispute_id: str, *, fee_returned: bool = False) -> Json:
+    """The bank decides for us: the amount comes back, the fee when told so; an inquiry just closes."""
     dispute = _open(world, dispute_id)
     if dispute["status"].startswith("warning_"):
         return _close(world, dispute, "warning_closed", NOBODY)
     dispute["status"] = "won"
-    _book(world, dispute, dispute["amount"], 0, "dispute_reversal")
     _mark_charge(world, dispute["charge"], disputed=False)
-    events.emit(world, "charge.dispute.funds_reinstated", dispute)
+    if dispute["balance_transactions"]:
+        _book(world, dispute, dispute["amount"], -DISPUTE_FEE if fee_returned else 0, "dispute_reversal")
+        events.emit(world, "charge.dispute.funds_reinstated", dispute)
     return _close(world, dispute, "won", NOBODY)
 
 
@@ -99,6 +141,13 @@ def _withdraw(world: World, dispute: Json) -> Json:
     return dispute
 
 
+def _moved_on(world: World, dispute: Json, status: str) -> Json:
+    before, dispute["status"] = dispute["status"], status
+    world.store.put("dispute", dispute["id"], dispute)
+    events.emit(world, "charge.dispute.updated", dispute, previous={"status": before})
+    return dispute
+
+
 def _close(world: World, dispute: Json, status: str, cause: Cause) -> Json:
     dispute["status"] = status
     world.store.put("dispute", dispute["id"], dispute)
@@ -115,7 +164,7 @@ def _book(world: World, dispute: Json, amount: int, fee: int, category: str) -> 
         category=category,
         source=dispute["id"],
         currency=dispute["currency"],
-        description=f"Chargeback withdrawal for {dispute['charge']}" if fee else "Chargeback reversal",
+        description=f"Chargeback withdrawal for {dispute['charge']}" if amount < 0 else "Chargeback reversal",
     )
     dispute["balance_transactions"] = [*dispute["balance_transactions"], transaction]
     world.store.put("dispute", dispute["id"], dispute)

@@ -1,4 +1,8 @@
-"""`expand[]`: ids become the objects they name (https://docs.stripe.com/api/expanding_objects)."""
+"""`expand[]`: ids become the objects they name (https://docs.stripe.com/api/expanding_objects).
+
+A balance transaction's `source` may be a charge, a refund, a dispute or a payout: what is asked for below it is
+expanded on those that have it. So is a refund's `failure_balance_transaction`, which only a failed one carries.
+"""
 
 import copy
 from typing import Any
@@ -15,6 +19,8 @@ KINDS = {
     "failure_balance_transaction": "balance_transaction",
 }
 """Field → kind of object; `source` and `line_items` have their own ways."""
+SOMETIMES = {"refund": ("failure_balance_transaction",)}
+"""Kind of object → fields that not every one of them has."""
 
 
 def expand(world: World, answer: Json, paths: list[str]) -> Json:
@@ -32,6 +38,9 @@ def _follow(world: World, at: Any, steps: list[str], path: str) -> None:
     if not steps or at is None:
         return
     step, rest = steps[0], steps[1:]
+    below_source = step in KINDS and ".source." in f".{path}"
+    if step not in at and (below_source or step in SOMETIMES.get(at.get("object"), ())):
+        return
     if step == "data" and at.get("object") == "list":
         for one in at["data"]:
             _follow(world, one, rest, path)

@@ -55,6 +55,11 @@ def process(world: World, intent: Json, *, cause: Cause = NOBODY) -> Json:
     return _moved(world, intent, "payment_intent.processing", cause)
 
 
+def fund_partially(world: World, intent: Json, *, cause: Cause = NOBODY) -> Json:
+    """Less than asked for has come (https://docs.stripe.com/api/events/types, `payment_intent.partially_funded`)."""
+    return _moved(world, intent, "payment_intent.partially_funded", cause)
+
+
 def succeed(world: World, intent: Json, details: Json, *, cause: Cause = NOBODY, overrides: Json | None = None) -> Json:
     """Paid. `overrides` (amount, amount_received, currency, livemode, metadata) make letters that do not agree."""
     intent |= {"status": "succeeded", "amount_received": intent["amount"], "next_action": None, "processing": None}

@@ -1,11 +1,12 @@
 """The JSON bodies of the controls under `/sandbox/`; unknown fields are refused, so that a typing error is seen."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from sandbox.deliveries import MODES
 from sandbox.faults import SECONDS_MAX, Kind
+from sandbox.fraud_warnings import FraudType
 
 Address = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{40}$")]
 
@@ -75,6 +76,46 @@ class DisputeOrder(Order):
     amount: int | None = Field(default=None, ge=1)
     reason: str = "fraudulent"
     inquiry: bool = False
+    withdraw: bool = True
+    """`false` leaves the money of a chargeback where it is until `…/withdraw`."""
+
+
+class WinOrder(Order):
+    """`POST /sandbox/disputes/{id}/win`: whether Stripe's dispute fee comes back too."""
+
+    fee_returned: bool = False
+
+
+class FraudWarningOrder(Order):
+    """`POST /sandbox/fraud_warnings`: a charge or a payment intent."""
+
+    charge: str | None = None
+    payment_intent: str | None = None
+    fraud_type: FraudType = "unauthorized_use_of_card"
+
+
+class RefundOrder(Order):
+    """`POST /sandbox/refunds`: what somebody does in the Dashboard; the whole rest unless told."""
+
+    payment_intent: str
+    amount: int | None = Field(default=None, ge=1)
+    reason: Annotated[str, StringConstraints(pattern="^(duplicate|fraudulent|requested_by_customer)$")] | None = None
+
+
+class RefundsStartOrder(Order):
+    """`PUT /sandbox/refunds`: how refunds made from now on start; nothing: as Stripe does by itself."""
+
+    start: Literal["pending", "requires_action"] | None = None
+
+
+class BalanceOrder(Order):
+    """`POST /sandbox/balance_transactions`: a line of the balance that is of no payment; signed cents."""
+
+    amount: int
+    fee: int = 0
+    type: str = "stripe_fee"
+    reporting_category: str = "fee"
+    description: str = Field(default="", max_length=500)
 
 
 class PayoutOrder(Order):

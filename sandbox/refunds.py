@@ -1,7 +1,8 @@
 """Refunds (https://docs.stripe.com/refunds, https://docs.stripe.com/api/refunds).
 
-Whole or in parts, never more than is left. A card's refund succeeds at once, a crypto one after a while; either can
-fail afterwards, and then the money comes back through `failure_balance_transaction`. Stripe keeps its fee.
+Whole or in parts, never more than is left. A card's refund succeeds at once, a crypto one after a while, unless told
+how they are to start; any can fail afterwards, and one that has not arrived can be canceled: then the money comes back
+through `failure_balance_transaction`. Stripe keeps its fee.
 """
 
 from sandbox import balance, errors, events, ids, jobs, paging
@@ -9,6 +10,7 @@ from sandbox.fixtures import start_from
 from sandbox.state import Call, Cause, Json, World
 
 PLAYED = {"amount", "charge", "expand", "metadata", "payment_intent", "reason"}
+UNDER_WAY = ("pending", "requires_action")
 
 
 def create(world: World, call: Call) -> Json:
@@ -18,7 +20,7 @@ def create(world: World, call: Call) -> Json:
             raise errors.not_played(name)
     charge = _charge(world, call.params)
     amount = _amount(charge, call.params)
-    is_crypto = charge["payment_method_details"]["type"] == "crypto"
+    by_itself = "pending" if charge["payment_method_details"]["type"] == "crypto" else "succeeded"
     refund = start_from(
         "refund",
         id=ids.new("re"),
@@ -30,49 +32,49 @@ def create(world: World, call: Call) -> Json:
         metadata=call.params.get("metadata", {}),
         payment_intent=charge["payment_intent"],
         reason=call.params.get("reason"),
-        status="pending" if is_crypto else "succeeded",
+        status=world.refunds_start or by_itself,
     )
     kind = "refund" if charge["payment_method_details"]["type"] == "card" else "payment_refund"
     refund["balance_transaction"] = _book(world, refund, -amount, kind, "refund")
     world.store.put("refund", refund["id"], refund)
     events.emit(world, "refund.created", refund, call.cause)
     _change_charge(world, charge, amount, call.cause)
-    if is_crypto:
+    if world.refunds_start is None and by_itself == "pending":
         jobs.later(world, world.config.settle_delay_s, "settle_refund", refund["id"])
     return refund
 
 
 def settle(world: World, refund_id: str) -> Json:
-    """A pending refund arrives; one that is not pending stays as it is."""
+    """A refund under way arrives; another one stays as it is."""
     refund = _found(world, refund_id)
-    if refund["status"] != "pending":
+    if refund["status"] not in UNDER_WAY:
         return refund
-    refund["status"] = "succeeded"
+    before, refund["status"] = refund["status"], "succeeded"
     if refund["destination_details"]["type"] == "crypto":
         crypto = {"reference": ids.transaction_hash(), "reference_status": "available"}
         refund["destination_details"]["crypto"] = crypto
     world.store.put("refund", refund_id, refund)
-    events.emit(world, "refund.updated", refund, previous={"status": "pending"})
+    events.emit(world, "refund.updated", refund, previous={"status": before})
     return refund
 
 
 def fail(world: World, refund_id: str) -> Json:
-    """A pending or succeeded refund fails: the money is back in the balance, the charge is less refunded."""
+    """A refund under way or succeeded fails: the money is back in the balance, the charge is less refunded."""
     refund = _found(world, refund_id)
-    if refund["status"] not in ("pending", "succeeded"):
+    if refund["status"] not in (*UNDER_WAY, "succeeded"):
         raise errors.wrong_state(f"The refund's status is {refund['status']}; it cannot fail.")
-    before = refund["status"]
-    jobs.forget(world, "settle_refund", refund_id)
-    refund |= {"status": "failed", "failure_reason": "unknown"}
-    refund["failure_balance_transaction"] = _book(world, refund, refund["amount"], "refund_failure", "refund_failure")
-    world.store.put("refund", refund_id, refund)
-    charge = world.store.get("charge", refund["charge"])
-    if charge is not None:
-        charge |= {"amount_refunded": charge["amount_refunded"] - refund["amount"], "refunded": False}
-        world.store.put("charge", charge["id"], charge)
-    events.emit(world, "refund.updated", refund, previous={"status": before})
+    refund["failure_reason"] = "unknown"
+    refund = _taken_back(world, refund, "failed")
     events.emit(world, "refund.failed", refund)
     return refund
+
+
+def cancel(world: World, refund_id: str) -> Json:
+    """A refund under way is called off (https://docs.stripe.com/api/refunds/cancel): the money is back as well."""
+    refund = _found(world, refund_id)
+    if refund["status"] not in UNDER_WAY:
+        raise errors.wrong_state(f"The refund's status is {refund['status']}; it cannot be canceled.")
+    return _taken_back(world, refund, "canceled")
 
 
 def retrieved(world: World, call: Call) -> Json:
@@ -90,6 +92,19 @@ def listed(world: World, call: Call) -> Json:
         return bool(by_charge and by_intent)
 
     return paging.page(world, call, kind="refund", url="/v1/refunds", fits=fits)
+
+
+def _taken_back(world: World, refund: Json, status: str) -> Json:
+    jobs.forget(world, "settle_refund", refund["id"])
+    before, refund["status"] = refund["status"], status
+    refund["failure_balance_transaction"] = _book(world, refund, refund["amount"], "refund_failure", "refund_failure")
+    world.store.put("refund", refund["id"], refund)
+    charge = world.store.get("charge", refund["charge"])
+    if charge is not None:
+        charge |= {"amount_refunded": charge["amount_refunded"] - refund["amount"], "refunded": False}
+        world.store.put("charge", charge["id"], charge)
+    events.emit(world, "refund.updated", refund, previous={"status": before})
+    return refund
 
 
 def _charge(world: World, params: Json) -> Json:

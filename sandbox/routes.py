@@ -7,7 +7,19 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sandbox import balance, charges, checkout, deposits, disputes, endpoints, events, payment_intents, payouts, refunds
+from sandbox import (
+    balance,
+    charges,
+    checkout,
+    deposits,
+    disputes,
+    endpoints,
+    events,
+    fraud_warnings,
+    payment_intents,
+    payouts,
+    refunds,
+)
 from sandbox.errors import Refusal
 from sandbox.fixtures import start_from
 from sandbox.state import Call, Json, World
@@ -38,6 +50,7 @@ _OBJECTS = {
     "events": (events.listed, events.retrieved),
     "payment_intents": (payment_intents.listed, payment_intents.retrieved),
     "payouts": (payouts.listed, payouts.retrieved),
+    "radar.early_fraud_warnings": (fraud_warnings.listed, fraud_warnings.retrieved),
     "refunds": (refunds.listed, refunds.retrieved),
     "webhook_endpoints": (endpoints.listed, endpoints.retrieved),
 }

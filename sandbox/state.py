@@ -123,6 +123,8 @@ class World:
     store: Store
     faults: list[Fault] = field(default_factory=list)
     delivery: DeliveryMode = field(default_factory=DeliveryMode)
+    refunds_start: str | None = None
+    """The status in which every refund starts and stays until told; `None`: as Stripe does by itself."""
     calls: deque[Json] = field(default_factory=lambda: deque(maxlen=CALLS_KEPT_MAX))
     keys_in_progress: set[str] = field(default_factory=set)
     clock_offset_s: float = 0.0

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import update
+from sqlalchemy import Update, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -27,16 +27,20 @@ _RETRY_MAX: Final = timedelta(minutes=20)
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What is known of a letter before it is understood."""
+    """What is known of a letter before it is understood. `paged`: it was fetched, the webhook has not brought it."""
 
     source: str
     provider_event_id: str
     type: str
     body: bytes
+    paged: bool = False
 
 
 async def store(sessions: Sessions, envelope: Envelope, *, now: datetime) -> bool:
-    """Keep the letter; False when it was here already. One insert, committed when this returns."""
+    """Keep the letter; False when it was here already. Committed when this returns.
+
+    A letter that was fetched first and is brought by the webhook afterwards counts as brought.
+    """
     statement = (
         insert(Letter)
         .values(
@@ -45,6 +49,7 @@ async def store(sessions: Sessions, envelope: Envelope, *, now: datetime) -> boo
             provider_event_id=envelope.provider_event_id,
             type=envelope.type,
             body=envelope.body,
+            paged=envelope.paged,
             next_try_at=now,
             received_at=now,
         )
@@ -52,7 +57,22 @@ async def store(sessions: Sessions, envelope: Envelope, *, now: datetime) -> boo
         .returning(col(Letter.id))
     )
     async with sessions() as session, session.begin():
-        return (await session.exec(statement)).first() is not None
+        is_new = (await session.exec(statement)).first() is not None
+        if not is_new and not envelope.paged:
+            await session.exec(_brought(envelope))
+        return is_new
+
+
+def _brought(envelope: Envelope) -> Update:
+    return (
+        update(Letter)
+        .where(
+            col(Letter.source) == envelope.source,
+            col(Letter.provider_event_id) == envelope.provider_event_id,
+            col(Letter.paged),
+        )
+        .values(paged=False)
+    )
 
 
 async def claim(sessions: Sessions, *, now: datetime) -> list[Letter]:
@@ -123,25 +143,3 @@ async def postpone(sessions: Sessions, letter: Letter, *, reason: str, patient: 
 def _back_off(tries: int) -> timedelta:
     doubled: timedelta = _FIRST_RETRY * 2 ** min(tries, 10)
     return min(doubled, _RETRY_MAX)
-
-
-async def listed(session: AsyncSession, *, state: str | None, before: UUID | None, limit: int) -> list[Letter]:
-    """Letters for an operator, newest first, from behind `before`."""
-    query = select(Letter)
-    if state is not None:
-        query = query.where(col(Letter.state) == state)
-    if before is not None:
-        query = query.where(col(Letter.id) < before)
-    return list((await session.exec(query.order_by(col(Letter.id).desc()).limit(limit))).all())
-
-
-async def retry(sessions: Sessions, letter_id: UUID, *, now: datetime) -> bool:
-    """Let a parked or ignored letter be tried again at once. False when there is no such letter."""
-    statement = (
-        update(Letter)
-        .where(col(Letter.id) == letter_id, col(Letter.state).in_(["parked", "ignored"]))
-        .values(state="pending", tries=0, next_try_at=now, done_at=None)
-        .returning(col(Letter.id))
-    )
-    async with sessions() as session, session.begin():
-        return (await session.exec(statement)).first() is not None

@@ -14,12 +14,13 @@ from typing import Any
 
 import structlog
 
-from billing import fulfillment
+from billing import facts as facts_of
 from billing.database import Sessions
 from billing.judging import Verdict
 from billing.requests import Clock
 from ledger.ids import external
-from rails.rail import Fact, ProviderRefused, Rail, RailUnavailable, Reference
+from rails.money import Incomprehensible, MoneyFact, MoneyReader
+from rails.rail import Fact, ProviderRefused, Rail, RailUnavailable
 from webhooks import inbox
 from webhooks.inbox import Hold
 from webhooks.tables import Letter
@@ -27,27 +28,36 @@ from webhooks.tables import Letter
 log = structlog.get_logger()
 
 
-async def process_due(sessions: Sessions, *, rails: Iterable[Rail], livemode: bool, clock: Clock) -> int:
+Reader = Rail | MoneyReader
+"""Who knows what a letter is about: a rail, of payments, and the reader of what becomes of their money."""
+
+
+async def process_due(sessions: Sessions, *, readers: Iterable[Reader], livemode: bool, clock: Clock) -> int:
     """Process the letters that are due, all of a claim at once; how many there were.
 
     A provider that hangs then delays a claim by one time-out and not by one for each letter, which would outlast it.
     """
-    known = list(rails)
+    known = list(readers)
     letters = await inbox.claim(sessions, now=clock())
     async with asyncio.TaskGroup() as group:
         for letter in letters:
-            group.create_task(process(sessions, letter, rails=known, livemode=livemode, clock=clock))
+            group.create_task(process(sessions, letter, readers=known, livemode=livemode, clock=clock))
     return len(letters)
 
 
-async def process(sessions: Sessions, letter: Letter, *, rails: Iterable[Rail], livemode: bool, clock: Clock) -> None:
+async def process(
+    sessions: Sessions, letter: Letter, *, readers: Iterable[Reader], livemode: bool, clock: Clock
+) -> None:
     """Process one claimed letter. What goes wrong is written on the letter; raises only when even that fails."""
     try:
-        facts = await _facts(letter, rails)
+        facts = await _facts(letter, readers)
         if facts is None:
-            await inbox.finish(sessions, letter.id, "ignored", reason="no rail knows this event", now=clock())
+            await inbox.finish(sessions, letter.id, "ignored", reason="nobody here knows this event", now=clock())
             return
         await _apply(sessions, letter, facts, livemode=livemode, clock=clock)
+    except Incomprehensible as error:
+        await inbox.finish(sessions, letter.id, "parked", reason=str(error), now=clock())
+        log.error("letter_parked", letter_id=external("letter", letter.id), type=letter.type, reason=str(error))
     except RailUnavailable as error:
         await _later(sessions, letter, f"the provider could not be read: {error}", clock, patient=True)
     except ProviderRefused as error:
@@ -57,22 +67,24 @@ async def process(sessions: Sessions, letter: Letter, *, rails: Iterable[Rail], 
         await _later(sessions, letter, f"{type(error).__name__}", clock)
 
 
-async def _facts(letter: Letter, rails: Iterable[Rail]) -> list[Fact] | None:
+async def _facts(letter: Letter, readers: Iterable[Reader]) -> list[Fact | MoneyFact] | None:
     """What is true now of the objects the letter is about; none when it is about nothing of ours."""
     event: dict[str, Any] = json.loads(letter.body)
-    asked: list[tuple[Rail, Reference]] = [(rail, reference) for rail in rails for reference in rail.references(event)]
+    asked = [(reader, reference) for reader in readers for reference in reader.references(event)]
     if not asked:
         return None
-    return [fact for rail, reference in asked for fact in await rail.read(reference)]
+    return [fact for reader, reference in asked for fact in await reader.read(reference)]
 
 
-async def _apply(sessions: Sessions, letter: Letter, facts: list[Fact], *, livemode: bool, clock: Clock) -> None:
+async def _apply(
+    sessions: Sessions, letter: Letter, facts: list[Fact | MoneyFact], *, livemode: bool, clock: Clock
+) -> None:
     if not facts:
         await inbox.finish(sessions, letter.id, "ignored", reason="about nothing of ours", now=clock())
         return
     for position, fact in enumerate(facts, 1):
         last = Hold(letter.id) if position == len(facts) else None
-        judged = await fulfillment.apply(sessions, fact, livemode=livemode, now=clock(), letter=last)
+        judged = await facts_of.apply(sessions, fact, livemode=livemode, now=clock(), letter=last)
         if judged.verdict is Verdict.PARKED:
             await inbox.finish(sessions, letter.id, "parked", reason=judged.reason, now=clock())
             log.error("letter_parked", letter_id=external("letter", letter.id), type=letter.type, reason=judged.reason)

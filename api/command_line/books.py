@@ -11,10 +11,11 @@ from itertools import groupby
 from typing import Final
 from uuid import UUID
 
+from rich.markup import escape
 from rich.table import Table
 from sqlalchemy import text
 
-from api.command_line.console import console
+from api.command_line.console import console, visible
 from api.reasons import CannotGoOn
 from api.wiring import House
 from billing import proofs
@@ -115,6 +116,23 @@ def parse_heads(heads: Sequence[str], *, of: UUID | None) -> Published:
 
 
 _HEAD: Final = re.compile(r"(\w+)=([0-9a-fA-F]{64})@([1-9]\d{0,17})", re.ASCII)
+
+
+def tell(found: Verified) -> bool:
+    """Print what a verification found; whether all of it fits."""
+    out = console()
+    for one in found.mismatches:
+        whose = organization_name(one.organization_id)
+        out.print(f"[bold red]WRONG[/] {whose} {escape(visible(f'{one.place}: {one.problem}'))}")
+    if not found.mismatches:
+        number = f"{found.count} {'book' if found.count == 1 else 'books'}"
+        out.print(f"{number} verified: journal, balances, lots and hash chain agree.")
+    for problem in found.problems:
+        whose = organization_name(problem.organization_id)
+        out.print(f"[bold red]WRONG[/] {whose} {problem.check}: {escape(visible(problem.detail))}")
+    if not found.problems:
+        out.print("proofs agree: payments, grants, receipts and succeeded attempts.")
+    return not found.mismatches and not found.problems
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Final
 
 from litestar.handlers import BaseRouteHandler
 
-from api.http.context import AnyConnection, house_of, sets_actor, sets_principal
+from api.http.context import AnyConnection, house_of, sets_actor, sets_operator, sets_principal
 from billing import identity, operator_keys
 from billing.identity import Actor
 from billing.operator_keys import Operator
@@ -32,6 +32,8 @@ class Allowed:
 
     scope: Scope
     operators_alone: bool = False
+    also: Scope | None = None
+    """Another scope that is enough."""
 
     @property
     def serves_agents(self) -> bool:
@@ -43,19 +45,22 @@ class Allowed:
         asking = await principal(connection)
         if isinstance(asking, Actor):
             sets_actor(connection, asking)
+        else:
+            sets_operator(connection, asking)
         found = principal_of(asking)
-        if not found.may(self.scope) or (found.is_agent and not self.serves_agents):
+        enough = found.may(self.scope) or (self.also is not None and found.may(self.also))
+        if not enough or (found.is_agent and not self.serves_agents):
             message = f"this needs an operator key with the scope {self.scope.value}"
             raise Refused(Refusal.SCOPE_MISSING, message, recovery={"required_scope": self.scope.value})
         sets_principal(connection, found)
 
 
-def allowed(scope: Scope, *, operators_alone: bool = False) -> Allowed:
-    """A guard: the route is served to agents and operators that may do what `scope` is for.
+def allowed(scope: Scope, *, operators_alone: bool = False, also: Scope | None = None) -> Allowed:
+    """A guard: the route is served to agents and operators that may do what `scope` is for, or `also`.
 
     Raises `Refused`: AUTH_REQUIRED without a token or key that lives, SCOPE_MISSING for one that may not.
     """
-    return Allowed(scope, operators_alone)
+    return Allowed(scope, operators_alone, also)
 
 
 async def presented(connection: AnyConnection) -> Actor | None:

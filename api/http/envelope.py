@@ -6,6 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from litestar import Response
+from litestar.serialization import encode_json
+from litestar.types import HTTPResponseStartEvent, Receive, Scope, Send
+
 from api.http.context import AnyConnection, actor_or_none, house_of, trace_id_of
 from api.http.views.people import as_actor
 from api.settings import Settings
@@ -25,6 +29,32 @@ class Envelope:
     data: dict[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)
     error: dict[str, Any] | None = None
+
+
+class Answer(Response[Envelope]):
+    """An envelope as an answer of ASGI: a head and a body of JSON, with no cookies and nothing in the background.
+
+    Litestar's own is for any content, and looks at its media type, headers, cookies and encoders for each answer.
+    """
+
+    status_code: int
+
+    def __init__(
+        self, content: Envelope, *, status_code: int, headers: Mapping[str, str] | None = None, **_: Any
+    ) -> None:
+        self.content, self.status_code, self.headers = content, status_code, dict(headers or {})
+
+    def to_asgi_response(self, *_: Any, **__: Any) -> Any:
+        """The answer as something that sends itself."""
+        return self._send
+
+    async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the names of ASGI
+        body = encode_json(self.content)
+        head = [(name.encode(), value.encode()) for name, value in self.headers.items()]
+        head += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        start: HTTPResponseStartEvent = {"type": "http.response.start", "status": self.status_code, "headers": head}
+        await send(start)
+        await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def standing_warnings(settings: Settings) -> list[str]:

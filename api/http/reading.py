@@ -51,8 +51,9 @@ def item_of(values: Any, model: type[ModelT]) -> ModelT:
     """A JSON object that was read, a body or an item of one, as `model`. Raises `Refused(INVALID_ARGUMENTS)`."""
     if not isinstance(values, dict):
         raise _invalid("an item must be a JSON object")
+    known = model.model_fields
     for name in values:
-        if _plain(name) in _CREDENTIALS_PLAIN:
+        if name not in known and _plain(name) in _CREDENTIALS_PLAIN:
             raise _invalid(f"{_known(name)} is a payment credential; it never belongs in a request to this service")
     return _validated(model, values)
 
@@ -72,7 +73,7 @@ def query_of(connection: AnyConnection, model: type[ModelT]) -> ModelT:
 def json_object(raw: bytes) -> dict[str, Any]:
     """`raw` as a JSON object. Raises `Refused(INVALID_ARGUMENTS)`."""
     try:
-        value = json.loads(raw.decode(), object_pairs_hook=_once, parse_constant=_no_constant)
+        value = _JSON.decode(raw.decode())
     except _Twice:
         raise _invalid("the body has a field twice") from None
     except (ValueError, RecursionError):
@@ -95,6 +96,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(_: str) -> Any:
     raise ValueError("JSON has no NaN and no Infinity")
+
+
+_JSON: Final = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant)
 
 
 def _plain(name: str) -> str:

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import asyncpg
 import structlog
-from litestar import Response
 from litestar.exceptions import HTTPException
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -19,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from api.http import envelope, recoveries
 from api.http.commands import Commands
 from api.http.context import AnyRequest, asked_of, house_of, trace_id_of
-from api.http.envelope import Envelope
+from api.http.envelope import Answer
 from billing.fresh import new_key
 from billing.packs import METHODS
 from billing.refusals import Refusal, Refused
@@ -47,7 +46,7 @@ _AWAY_STATES: Final = ("08", "25P03", "28", "3D000", "40001", "40P01", "53", "55
 """SQLSTATE classes and codes of a database that is away, overloaded or waits too long; appendix A of its manual."""
 
 
-def answered(request: AnyRequest, error: Exception) -> Response[Envelope]:
+def answered(request: AnyRequest, error: Exception) -> Answer:
     """The answer to whatever was raised while a request was served."""
     refused, headers = _as_refused(error)
     if refused.refusal is Refusal.INTERNAL_ERROR:
@@ -62,7 +61,7 @@ def answered(request: AnyRequest, error: Exception) -> Response[Envelope]:
         headers["retry-after"] = str(error_view["recovery"]["retry_after_seconds"])
     if rule.http_status == 401:
         headers["www-authenticate"] = "Bearer"
-    return Response(envelope.refusal(request, error_view), status_code=rule.http_status, headers=headers)
+    return Answer(envelope.refusal(request, error_view), status_code=rule.http_status, headers=headers)
 
 
 def error_of(request: AnyRequest, refused: Refused) -> dict[str, Any]:

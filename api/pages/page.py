@@ -54,7 +54,7 @@ def of_screen(shown: Screen) -> str:
     if shown.deposit is not None and shown.kind is Kind.DEPOSIT:
         parts.append(instructions(shown.deposit))
     if shown.paid is not None:
-        parts.append(_proof(shown, shown.paid))
+        parts.append(_proof(shown.paid))
     watched = shown.kind in WATCHED
     head = html('<noscript><meta http-equiv="refresh" content="{s}"></noscript>', s=str(REFRESH_S)) if watched else None
     if shown.kind is Kind.BUSY:
@@ -99,14 +99,14 @@ def _reason(shown: Screen) -> Markup:
     return html('<p class="reason" id="reason">{reason}</p>', reason=shown.reason) if shown.reason else NOTHING
 
 
-def _proof(shown: Screen, paid: Paid) -> Markup:
+def _proof(paid: Paid) -> Markup:
     rows = [html('<dt>Receipt</dt><dd><code id="receipt">{number}</code></dd>', number=paid.receipt_id)]
     if paid.discount_cents:
         rows.append(html("<dt>Discount</dt><dd>−{amount}</dd>", amount=_dollars(paid.discount_cents)))
     if paid.tax_cents:
         rows.append(html("<dt>Tax</dt><dd>{amount}</dd>", amount=_dollars(paid.tax_cents)))
     rows.append(html('<dt>Paid</dt><dd id="total">{amount}</dd>', amount=_dollars(paid.total_cents)))
-    rows.append(html("<dt>With</dt><dd>{method}</dd>", method="USDC on Base" if shown.on_chain else "Card"))
+    rows.append(html("<dt>With</dt><dd>{means}</dd>", means=paid.means))
     rows.append(html("<dt>On</dt><dd>{at}</dd>", at=moment(paid.settled_at)))
     return html('<dl class="facts">{rows}</dl>', rows=joined(*rows))
 

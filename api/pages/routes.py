@@ -16,10 +16,11 @@ from litestar.enums import MediaType
 from litestar.params import FromPath
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.freshening import freshened
 from api.pages import page, screens, texts
 from api.pages.texts import Words
 from api.wiring import House
-from billing import handoff
+from billing import handoff, looking
 from billing.handoff import Visit
 from billing.refusals import Refusal, Refused
 from ledger import ids
@@ -66,7 +67,7 @@ async def pay(request: AnyRequest, attempt_id: FromPath[str]) -> Response[Any]:
     """Forward to the provider's page, or show what is due or what happened."""
     house = _house(request)
     returned = request.query_params.get("returned")
-    seen = await _visited(house, _attempt(attempt_id))
+    seen = await _visited(house, _attempt(attempt_id), returned=returned == screens.RETURNED_PAID)
     url = screens.forward_url(seen, returned=returned)
     if url is not None:
         # Written by hand: the framework's redirect would quote the URL anew, and Stripe's fragment must stay as it is.
@@ -90,12 +91,18 @@ PAGES: Final[list[Any]] = [pay, state]
 """What the application mounts. It puts the house at `app.state.house`."""
 
 
-async def _visited(house: House, attempt_id: UUID) -> Visit:
+async def _visited(house: House, attempt_id: UUID, *, returned: bool) -> Visit:
     """The attempt after a visit; one that found the provider busy looks whether another visitor gets the answer.
+
+    `returned`: the payer comes back from paying, so the provider may know more than any letter has told.
 
     Two that come at once ask for the next session under one key, and the provider refuses whoever asks while the other
     is still being served (Stripe: 409).
     """
+    if returned:
+        async with house.sessions() as session:
+            before = await handoff.look(session, attempt_id)
+        await freshened(house, before.attempt, before.quote, apart=looking.RETURNED_APART)
     seen = await handoff.visit(
         house.sessions,
         attempt_id,

@@ -42,6 +42,9 @@ class Kind(enum.StrEnum):
 WATCHED: Final = frozenset({Kind.UNPAID, Kind.WAITING, Kind.DEPOSIT, Kind.LAPSED, Kind.PROCESSING})
 """The pages that ask for news by themselves; the others have none to expect, or are loaded again as a whole."""
 
+REASONED: Final = frozenset({Kind.PROCESSING, Kind.PAID, Kind.CANCELED, Kind.FAILED})
+"""The pages that say why, where there is something to say: why it failed, what is looked at, what was paid twice."""
+
 _BY_STATE: Final = {
     AttemptState.CREATED: Kind.BUSY,
     AttemptState.PROCESSING: Kind.PROCESSING,
@@ -54,12 +57,15 @@ _BY_STATE: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """Proof for the payer. Amounts in cents."""
+    """Proof for the payer. Amounts in cents. `missing_cents` is below 0 when more arrived than was asked for."""
 
     receipt_id: str
     discount_cents: int
     tax_cents: int
     total_cents: int
+    missing_cents: int
+    late: bool
+    means: str
     settled_at: datetime
 
 
@@ -79,7 +85,10 @@ class Deposit:
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """Everything a page shows. `version` changes when there is something new to see."""
+    """Everything a page shows. `version` changes when there is something new to see.
+
+    `credits` are those that were granted, once there are some.
+    """
 
     kind: Kind
     credits: int
@@ -118,14 +127,14 @@ def screen(seen: Visit, *, returned: str | None, sandbox: bool, now: datetime) -
     deposit = _deposit(seen.action) if isinstance(seen.action, DepositAction) else None
     return Screen(
         kind=kind,
-        credits=seen.quote.credits,
+        credits=seen.receipt.credits if seen.receipt else seen.quote.credits,
         price_cents=seen.quote.price_cents,
         version=version(seen, now=now),
         on_chain=not METHODS[seen.attempt.method].requires_browser,
         sandbox=sandbox,
-        paid=_paid(seen.receipt) if seen.receipt else None,
+        paid=_paid(seen, seen.receipt) if seen.receipt else None,
         deposit=deposit if kind in {Kind.DEPOSIT, Kind.LAPSED} else None,
-        reason=_plain(seen.attempt.reason) if kind is Kind.FAILED else None,
+        reason=_plain(seen.attempt.reason) if kind in REASONED else None,
     )
 
 
@@ -148,14 +157,28 @@ def _kind(seen: Visit, *, returned: str | None, now: datetime) -> Kind:
     return _BY_STATE.get(AttemptState(seen.attempt.state), Kind.BUSY)
 
 
-def _paid(receipt: Receipt) -> Paid:
+def _paid(seen: Visit, receipt: Receipt) -> Paid:
+    due = seen.quote.price_cents - receipt.discount_cents + receipt.tax_cents
     return Paid(
         receipt_id=external("receipt", receipt.id),
         discount_cents=receipt.discount_cents,
         tax_cents=receipt.tax_cents,
         total_cents=receipt.total_cents,
+        missing_cents=due - receipt.total_cents,
+        late=receipt.late,
+        means=_means(seen, receipt),
         settled_at=receipt.settled_at,
     )
+
+
+def _means(seen: Visit, receipt: Receipt) -> str:
+    """What was paid with, in a word or two."""
+    if receipt.total_cents == 0:
+        return "Promotion code"
+    if not METHODS[seen.attempt.method].requires_browser:
+        return "USDC on Base"
+    kind = str(receipt.details.get("type", "card"))
+    return "Bank account" if kind.endswith(("bank_account", "debit")) else kind.replace("_", " ").capitalize()
 
 
 def _deposit(action: DepositAction) -> Deposit:

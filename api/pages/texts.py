@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from api.pages.screens import Kind, Screen
+from api.pages.screens import Kind, Paid, Screen
 
 
 class Tone(enum.StrEnum):
@@ -78,6 +78,30 @@ _BY_KIND: Final = {
     ),
 }
 
+_CHECKED: Final = Words(
+    "Payment on its way",
+    "Your payment was seen and has not been completed yet.",
+    "Please do not pay again: there is nothing left to do. You can open this link again later.",
+)
+_FREE: Final = Words(
+    "Nothing to pay",
+    "The promotion covered the whole price. The credits have been added. You can close this page.",
+    tone=Tone.GOOD,
+)
+_LESS: Final = Words(
+    "Part of the payment received",
+    "Less arrived than was asked for. The credits that it pays for have been added.",
+    "Nothing more is due on this link: please do not send the rest.",
+    tone=Tone.WARN,
+)
+_MORE: Final = Words(
+    "Payment received",
+    "More arrived than was asked for. The credits that were asked for have been added.",
+    "The rest is kept. To get it back, contact whoever sent you this link.",
+    tone=Tone.WARN,
+)
+_LATE: Final = "The offer had expired before the payment arrived; it was honoured all the same."
+
 _ON_CHAIN: Final = {
     Kind.PROCESSING: Words(
         "Transfer seen",
@@ -126,6 +150,17 @@ def words(shown: Screen) -> Words:
         return Words(
             f"Pay with {asked.token} on {asked.network}", "Scan the code with your wallet, or copy the details."
         )
+    if shown.paid is not None:
+        return _of_paid(shown.paid)
+    if shown.kind is Kind.PROCESSING and shown.reason is not None:
+        return _CHECKED
     if shown.on_chain and shown.kind in _ON_CHAIN:
         return _ON_CHAIN[shown.kind]
     return _BY_KIND[shown.kind]
+
+
+def _of_paid(paid: Paid) -> Words:
+    if paid.missing_cents:
+        return _LESS if paid.missing_cents > 0 else _MORE
+    said = _FREE if paid.total_cents == 0 else _BY_KIND[Kind.PAID]
+    return replace(said, advice=_LATE) if paid.late else said

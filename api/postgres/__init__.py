@@ -9,5 +9,8 @@ process.py      one postmaster: spawned, asked to stop, or found left over from 
 launch.py       the few lines between fork and exec: drop the uid, ask for the death signal (a script of its own)
 binaries.py     where the wheel keeps its PostgreSQL
 connection.py   one bounded, blocking question to a server
+tools.py        pg_dump and psql, of PATH or of the wheel, run without a secret on a command line
+snapshot.py     one moment of a database of any server, as it is dumped: what it consists of, who owns and may use that
+backup_file.py  one backup is one file, proved whole before it is believed
 unavailable.py  the one exception: what is wrong and what to do next
 """

@@ -5,7 +5,8 @@ Theory of operation
 `completed` gives settings in which nothing is missing, with whatever it had to start for that running as long as the
 block lasts. Only the supervisor knows the database's superuser; the migrating role owns the database, and the service
 logs in as a third one that may do what `purser_run` may. `attached` is for the commands beside a running service: it
-finds what that service runs, or runs the database itself for as long as it needs it.
+finds what that service runs, or runs the database itself for as long as it needs it. `as_it_is` does the same for a
+backup, which wants the schema as it stands, and `unmade` for a restore, which wants a database without one.
 """
 
 from __future__ import annotations
@@ -75,11 +76,7 @@ def _refuse_doubt(settings: Settings) -> None:
 @contextmanager
 def database(settings: Settings) -> Iterator[Settings]:
     """Settings with the embedded database, which runs, migrated, for the length of the block."""
-    remembered.recall(settings.data_dir)  # makes the folder as it has to be
-    with server.running(settings.data_dir / "postgres") as started:
-        known = remembered.renew_passwords(settings.data_dir)
-        _prepare(started, known)
-        found = _with_database(settings, started.port, known)
+    with _started(settings) as (started, found):
         asyncio.run(migrating.migrate(migrate_url=_secret(found.migrate_url), run_url=_secret(found.database_url)))
         watch = Watch(started)
         watch.start()
@@ -87,6 +84,49 @@ def database(settings: Settings) -> Iterator[Settings]:
             yield found
         finally:
             watch.stop()
+
+
+@contextmanager
+def unmade(settings: Settings) -> Iterator[Settings]:
+    """Settings with the embedded database, made if there was none, at whatever schema it is: a new one has none.
+
+    Raises `PostgresUnavailable` while a service runs it.
+    """
+    with _started(settings) as (_, found):
+        yield found
+
+
+@contextmanager
+def as_it_is(settings: Settings) -> Iterator[Settings]:
+    """Settings with the embedded database at whatever schema it is: that of a running service, or run for the block.
+
+    Raises `CannotGoOn` where nothing was embedded yet.
+    """
+    _require_embedded(settings)
+    known = remembered.recall(settings.data_dir)
+    port = running_port(settings.data_dir, known)
+    if port is not None:
+        yield _with_database(settings, port, known)
+        return
+    with unmade(settings) as found:
+        yield found
+
+
+@contextmanager
+def _started(settings: Settings) -> Iterator[tuple[Server, Settings]]:
+    remembered.recall(settings.data_dir)  # makes the folder as it has to be
+    with server.running(settings.data_dir / "postgres") as started:
+        known = remembered.renew_passwords(settings.data_dir)
+        _prepare(started, known)
+        yield started, _with_database(settings, started.port, known)
+
+
+def _require_embedded(settings: Settings) -> None:
+    if not remembered.exists(settings.data_dir):
+        raise CannotGoOn(
+            f"There is no database in {settings.data_dir} yet; start one with `purser serve`, "
+            "or set PURSER_DATABASE_URL."
+        )
 
 
 @contextmanager
@@ -98,11 +138,7 @@ def attached(settings: Settings) -> Iterator[Settings]:
     if settings.database_url is not None:
         yield settings
         return
-    if not remembered.exists(settings.data_dir):
-        raise CannotGoOn(
-            f"There is no database in {settings.data_dir} yet; start one with `purser serve`, "
-            "or set PURSER_DATABASE_URL."
-        )
+    _require_embedded(settings)
     known = remembered.recall(settings.data_dir)
     port = running_port(settings.data_dir, known)
     if port is not None:

@@ -22,7 +22,8 @@ from api.wiring import async_url
 from billing.database import CONNECT_TIMEOUT_S
 
 STATEMENT_TIMEOUT_S: Final = 120
-_LOCK: Final = 0x707572736572  # "purser": nobody else's advisory lock in a database of ours
+LOCK: Final = 0x707572736572
+"""The advisory lock of whoever changes the schema; "purser", so nobody else's in a database of ours."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ async def migrate(*, migrate_url: str, run_url: str) -> Migrated:
     url = async_url(migrate_url, "PURSER_MIGRATE_URL")
     try:
         async with _connected(url) as connection:
-            await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
+            await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK})
             before = await _revision(connection)
             if before is not None and not migrations.known(before):
                 raise CannotGoOn(

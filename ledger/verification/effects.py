@@ -61,6 +61,16 @@ def _terms(entry: Entry) -> dict[str, Any]:
     return terms
 
 
+def _grant(_book: RebuiltBook, entry: Entry, _charged: Charged | None) -> None:
+    if ISSUED not in entry.lines[1::COLUMNS_A_LINE]:
+        raise Misfit("grants nothing")
+
+
+def _money(_book: RebuiltBook, entry: Entry, _charged: Charged | None) -> None:
+    if not entry.lines:
+        raise Misfit("moves nothing")
+
+
 def _charge(book: RebuiltBook, entry: Entry) -> int:
     amount = sum(entry.lines[3::COLUMNS_A_LINE])
     if amount == 0:
@@ -230,13 +240,21 @@ def _settle_owed(book: RebuiltBook, entry: Entry, _charged: Charged | None) -> N
         raise Misfit("settles another amount than it takes")
 
 
+def _write_off(book: RebuiltBook, entry: Entry, _charged: Charged | None) -> None:
+    terms = _terms(entry)
+    lot = book.lot(terms["lot"])
+    lot.reversed -= terms["written_off"]
+    book.owe(lot, -terms["written_off"])
+
+
 def _freeze(book: RebuiltBook, entry: Entry, _charged: Charged | None) -> None:
     lot = book.lot(_terms(entry)["lot"])
     freeze = entry.kind == "freeze"
     if lot.frozen != freeze:
         lot.frozen = freeze
-        book.frozen += lot.parts[WALLET] if freeze else -lot.parts[WALLET]
-        book.paid -= lot.parts[WALLET] if freeze else -lot.parts[WALLET]
+        change = lot.parts[WALLET] if freeze else -lot.parts[WALLET]
+        book.frozen += change
+        book.paid -= change if lot.cause == "paid" else 0
 
 
 def _set_caps(book: RebuiltBook, entry: Entry, _charged: Charged | None) -> None:
@@ -252,7 +270,8 @@ _BACK: Final = frozenset({(WALLET, CONSUMED), (EXPIRED, CONSUMED), (CLAWED_BACK,
 
 EFFECTS: Final = {
     "opening": Effect(_NONE),
-    "grant": Effect(frozenset({(WALLET, ISSUED)}), moves_money=True),
+    "grant": Effect(frozenset({(WALLET, ISSUED)}), _grant, moves_money=True),
+    "money": Effect(_NONE, _money, moves_money=True),
     "spend": Effect(frozenset({(CONSUMED, WALLET)}), _spend),
     "hold": Effect(frozenset({(HELD, WALLET)}), _hold),
     "capture": Effect(
@@ -266,6 +285,7 @@ EFFECTS: Final = {
         frozenset({(WALLET, CLAWED_BACK), (EXPIRED, CLAWED_BACK), (WALLET, ISSUED)}), _reinstate
     ),
     "settle_owed": Effect(frozenset({(CLAWED_BACK, WALLET)}), _settle_owed),
+    "write_off": Effect(_NONE, _write_off),
     "freeze": Effect(_NONE, _freeze),
     "unfreeze": Effect(_NONE, _freeze),
     "set_caps": Effect(_NONE, _set_caps),

@@ -1,5 +1,16 @@
 -- Credits that come, come back, or run out: grants, refunds of spends, and what falls due.
 
+-- The lines of transfers of money: [[debit, credit, amount] …].
+CREATE FUNCTION ledger.money_lines(p_transfers jsonb) RETURNS bigint[]
+LANGUAGE sql STABLE
+SET search_path = ledger, pg_temp
+AS $$
+  SELECT coalesce(array_agg(number ORDER BY t.at, line.at), '{}')
+  FROM jsonb_array_elements(p_transfers) WITH ORDINALITY AS t (transfer, at)
+  CROSS JOIN LATERAL unnest(ledger.line(t.transfer ->> 0, t.transfer ->> 1, NULL, (t.transfer ->> 2)::bigint))
+       WITH ORDINALITY AS line (number, at)
+$$;
+
 -- A promotional grant joins an open lot of the same terms, so that many small gifts do not make every spend slow.
 CREATE FUNCTION ledger.judge_grant(p_book ledger.books, p_item ledger.item, p_now timestamptz) RETURNS ledger.judged
 LANGUAGE plpgsql
@@ -10,9 +21,8 @@ DECLARE
   v_expires_at timestamptz := (v_lot ->> 'expires_at')::timestamptz;
   v_opened ledger.lot_openings;
   v_joined integer;
-  v_lines bigint[] := '{}';
 BEGIN
-  IF v_lot IS NOT NULL AND v_expires_at <= p_now AND v_lot ->> 'cause' <> 'paid' THEN
+  IF v_expires_at <= p_now AND v_lot ->> 'cause' <> 'paid' THEN
     RETURN ledger.refused('expires_in_the_past');
   END IF;
   IF p_book.issued + (v_lot ->> 'credits')::bigint > 9007199254740991 AND v_lot ->> 'cause' <> 'paid' THEN
@@ -30,18 +40,14 @@ BEGIN
       AND l.priority = (v_lot ->> 'priority')::smallint AND l.expires_at = v_expires_at AND l.cause = 'promotional'
     ORDER BY l.lot LIMIT 1;
   END IF;
-  IF v_lot IS NOT NULL AND v_joined IS NULL THEN
+  IF v_joined IS NULL THEN
     v_opened := ledger.new_lot(p_book, v_lot ->> 'cause', (v_lot ->> 'credits')::bigint,
       (v_lot ->> 'basis_amount')::bigint, v_lot ->> 'basis_currency', v_expires_at, (v_lot ->> 'priority')::smallint);
   END IF;
-  IF v_lot IS NOT NULL THEN
-    v_lines := ledger.line('wallet', 'issued', coalesce(v_joined, v_opened.lot), (v_lot ->> 'credits')::bigint);
-  END IF;
-  SELECT v_lines || coalesce(array_agg(number ORDER BY t.at, line.at), '{}') INTO v_lines
-  FROM jsonb_array_elements(p_item.details -> 'transfers') WITH ORDINALITY AS t (transfer, at)
-  CROSS JOIN LATERAL unnest(ledger.line(t.transfer ->> 0, t.transfer ->> 1, NULL, (t.transfer ->> 2)::bigint))
-       WITH ORDINALITY AS line (number, at);
-  RETURN ledger.posted(v_lines, p_item.details -> 'terms', v_opened);
+  RETURN ledger.posted(
+    ledger.line('wallet', 'issued', coalesce(v_joined, v_opened.lot), (v_lot ->> 'credits')::bigint)
+      || ledger.money_lines(p_item.details -> 'transfers'),
+    p_item.details -> 'terms', v_opened);
 END $$;
 
 -- Gives back what a spend or a capture consumed, its last line first. What is still owed for a reversed payment is lowered

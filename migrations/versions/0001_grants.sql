@@ -10,18 +10,18 @@ GRANT SELECT, INSERT ON billing.external_payments, billing.receipts, billing.act
 -- A role without UPDATE may not even lock a row, so each of these may change the columns that really change.
 GRANT SELECT, INSERT ON billing.organizations, billing.agents, billing.agent_tokens, billing.credit_quotes,
   billing.payment_attempts, billing.provider_requests, webhooks.letters TO purser_run;
-GRANT UPDATE (touched_at) ON billing.organizations TO purser_run;
+GRANT UPDATE (touched_at, frozen_at) ON billing.organizations TO purser_run;
 GRANT UPDATE (name, runtime, contact, revoked_at) ON billing.agents TO purser_run;
 GRANT UPDATE (revoked_at) ON billing.agent_tokens TO purser_run;
 GRANT SELECT, INSERT ON billing.operator_keys, billing.operator_secrets TO purser_run;
 GRANT UPDATE (rotated_at, revoked_at) ON billing.operator_keys TO purser_run;
 GRANT UPDATE (revoked_at) ON billing.operator_secrets TO purser_run;
 GRANT UPDATE (settled_at) ON billing.credit_quotes TO purser_run;
-GRANT UPDATE (state, reason, request_number, object_id, cancel_requested_at, payable_until, updated_at)
-  ON billing.payment_attempts TO purser_run;
+GRANT UPDATE (state, reason, request_number, object_id, cancel_requested_at, payable_until, updated_at,
+  looked_at) ON billing.payment_attempts TO purser_run;
 GRANT UPDATE (state, error, external_id, action, tries, next_try_at, answered_at)
   ON billing.provider_requests TO purser_run;
-GRANT UPDATE (state, reason, tries, next_try_at, done_at) ON webhooks.letters TO purser_run;
+GRANT UPDATE (state, reason, tries, paged, next_try_at, done_at) ON webhooks.letters TO purser_run;
 GRANT SELECT, INSERT ON billing.payment_reversals, billing.reversal_standings, billing.balance_transactions,
   billing.payouts, billing.watched_objects, billing.refund_requests, webhooks.event_cursors TO purser_run;
 GRANT UPDATE (amount_cents, live_cents, lost, status, reason, told, details, read_at, updated_at)
@@ -31,7 +31,7 @@ GRANT UPDATE (credits_reversed, credits_written_off, refunded_cents, lost_cents,
 GRANT UPDATE (payout_id) ON billing.balance_transactions TO purser_run;
 GRANT UPDATE (status, complete, read_at, updated_at) ON billing.payouts TO purser_run;
 GRANT UPDATE (looks, next_look_at, done_at) ON billing.watched_objects TO purser_run;
-GRANT UPDATE (state, error, refund_id, tries, next_try_at, answered_at) ON billing.refund_requests TO purser_run;
+GRANT UPDATE (parameters, api_version, state, error, refund_id, tries, next_try_at, answered_at) ON billing.refund_requests TO purser_run;
 GRANT UPDATE (read_through, updated_at) ON webhooks.event_cursors TO purser_run;
 GRANT SELECT ON public.alembic_version TO purser_run;
 

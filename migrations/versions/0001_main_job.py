@@ -16,8 +16,8 @@ branch_labels = None
 depends_on = None
 
 PARTS = (
-    "roles", "tables", "money_tables", "books", "journal", "writing", "granting", "holding", "reversing", "spending", "posting",
-    "grants",
+    "roles", "schemas", "tables", "money_tables", "books", "journal", "writing", "granting", "holding", "reversing",
+    "spending", "posting", "grants",
 )  # fmt: skip
 
 

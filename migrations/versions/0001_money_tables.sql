@@ -101,8 +101,8 @@ CREATE TABLE billing.refund_requests (
   asked_by UUID NOT NULL,
   idempotency_key TEXT NOT NULL,
   provider_key TEXT NOT NULL,
-  parameters TEXT NOT NULL,
-  api_version TEXT NOT NULL,
+  parameters TEXT,
+  api_version TEXT,
   state TEXT NOT NULL,
   error TEXT,
   refund_id TEXT,
@@ -111,6 +111,7 @@ CREATE TABLE billing.refund_requests (
   created_at TIMESTAMP WITH TIME ZONE NOT NULL,
   answered_at TIMESTAMP WITH TIME ZONE,
   PRIMARY KEY (organization_id, id),
+  CONSTRAINT one_refund_per_id UNIQUE (id),
   CONSTRAINT one_refund_per_provider_key UNIQUE (provider_key),
   CONSTRAINT one_refund_per_key UNIQUE (organization_id, asked_by, idempotency_key),
   CONSTRAINT refund_of_an_attempt FOREIGN KEY(organization_id, attempt_id) REFERENCES billing.payment_attempts (organization_id, id),
@@ -123,13 +124,15 @@ CREATE TABLE billing.operator_actions (
   id UUID NOT NULL,
   key_id UUID,
   holder TEXT NOT NULL,
+  idempotency_key TEXT,
   action TEXT NOT NULL,
   organization_id UUID,
   subject TEXT NOT NULL,
   reason TEXT NOT NULL,
   details JSONB NOT NULL,
   created_at TIMESTAMP WITH TIME ZONE NOT NULL,
-  PRIMARY KEY (id)
+  PRIMARY KEY (id),
+  CONSTRAINT one_action_per_key UNIQUE (key_id, idempotency_key)
 );
 
 CREATE TABLE webhooks.event_cursors (

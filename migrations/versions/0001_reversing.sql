@@ -24,17 +24,22 @@ AS $$ BEGIN
   END IF;
 END $$;
 
--- The paid lot that the grant opened; NULL columns when there is none.
-CREATE FUNCTION ledger.lot_of_grant(p_book ledger.books, p_grant uuid) RETURNS ledger.lots
+-- The lot that the operation opened, of whatever kind it is; NULL columns when there is none.
+CREATE FUNCTION ledger.lot_opened_by(p_book ledger.books, p_operation uuid) RETURNS ledger.lots
 LANGUAGE sql STABLE
 SET search_path = ledger, pg_temp
 AS $$
   SELECT l FROM ledger.operations AS o
   JOIN ledger.lot_openings AS g ON g.lane = o.lane AND g.organization_id = o.organization_id AND g.seq = o.seq
   JOIN ledger.lots AS l ON l.lane = g.lane AND l.organization_id = g.organization_id AND l.lot = g.lot
-  WHERE o.id = p_grant AND o.organization_id = p_book.organization_id AND o.kind = 'grant'
-    AND g.cause = 'paid'
+  WHERE o.id = p_operation AND o.organization_id = p_book.organization_id
 $$;
+
+-- The paid lot that the grant opened; NULL columns when there is none.
+CREATE FUNCTION ledger.lot_of_grant(p_book ledger.books, p_grant uuid) RETURNS ledger.lots
+LANGUAGE sql STABLE
+SET search_path = ledger, pg_temp
+AS $$ SELECT l FROM ledger.lot_opened_by(p_book, p_grant) AS l WHERE l.cause = 'paid' $$;
 
 -- Marks (p_sign 1) or unmarks (-1) up to p_amount of a lot's credits in open holds but p_except, in the order of the holds'
 -- ids. The list of [hold, amount] that was changed is given back.
@@ -211,6 +216,24 @@ BEGIN
     'settled', v_settled, 'held', v_marked, 'taken', v_taken, 'taken_expired', v_left), v_opened);
 END $$;
 
+-- Gives up what is owed for a payment. What was consumed stays consumed, and what is owed no longer counts as reversed.
+CREATE FUNCTION ledger.judge_write_off(p_book ledger.books, p_item ledger.item, p_now timestamptz) RETURNS ledger.judged
+LANGUAGE plpgsql
+SET search_path = ledger, pg_temp
+AS $$
+DECLARE
+  v_lot ledger.lots := ledger.lot_of_grant(p_book, p_item.target);
+BEGIN
+  IF v_lot.lot IS NULL THEN
+    RETURN ledger.refused('grant_not_found');
+  END IF;
+  IF p_item.amount > v_lot.owed THEN
+    RETURN ledger.refused('exceeds_target');
+  END IF;
+  PERFORM ledger.change_reversal(p_book, v_lot.lot, p_reversed => -p_item.amount, p_owed => -p_item.amount);
+  RETURN ledger.posted('{}', jsonb_build_object('lot', v_lot.lot, 'written_off', p_item.amount), NULL);
+END $$;
+
 -- Settles up to p_amount of what the book owes out of one lot, the oldest debt first: the line, and who got how much.
 CREATE FUNCTION ledger.settle_from(p_book ledger.books, p_source ledger.lots, p_amount bigint) RETURNS jsonb
 LANGUAGE plpgsql
@@ -297,14 +320,16 @@ BEGIN
                   jsonb_build_object('settled', v_settled), NULL), p_now);
 END $$;
 
--- Freezing stops spending, not the clock: a frozen lot expires when its time has come.
+-- Freezing stops spending, not the clock: a frozen lot expires when its time has come. Any lot can be frozen, also one that
+-- was given away or that credits came back in; it is named by the operation that opened it.
 CREATE FUNCTION ledger.judge_freeze(p_book ledger.books, p_item ledger.item, p_now timestamptz) RETURNS ledger.judged
 LANGUAGE plpgsql
 SET search_path = ledger, pg_temp
 AS $$
 DECLARE
-  v_lot ledger.lots := ledger.lot_of_grant(p_book, p_item.target);
+  v_lot ledger.lots := ledger.lot_opened_by(p_book, p_item.target);
   v_freeze boolean := p_item.kind = 'freeze';
+  v_change bigint := CASE WHEN v_freeze THEN v_lot.remaining ELSE -v_lot.remaining END;
 BEGIN
   IF v_lot.lot IS NULL THEN
     RETURN ledger.refused('grant_not_found');
@@ -313,8 +338,7 @@ BEGIN
     UPDATE ledger.lots AS l SET frozen = v_freeze
     WHERE l.lane = p_book.lane AND l.organization_id = p_book.organization_id AND l.lot = v_lot.lot;
     UPDATE ledger.books AS b
-    SET frozen = b.frozen + CASE WHEN v_freeze THEN v_lot.remaining ELSE -v_lot.remaining END,
-        paid = b.paid + CASE WHEN v_freeze THEN -v_lot.remaining ELSE v_lot.remaining END
+    SET frozen = b.frozen + v_change, paid = b.paid - CASE v_lot.cause WHEN 'paid' THEN v_change ELSE 0 END
     WHERE b.lane = p_book.lane AND b.organization_id = p_book.organization_id;
   END IF;
   RETURN ledger.posted('{}', jsonb_build_object('lot', v_lot.lot), NULL);

@@ -17,6 +17,3 @@ BEGIN
     EXECUTE format('GRANT purser_owner TO %I', current_user);
   END IF;
 END $$;
-CREATE SCHEMA ledger;
-CREATE SCHEMA billing;
-CREATE SCHEMA webhooks;

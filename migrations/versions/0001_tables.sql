@@ -5,6 +5,7 @@ CREATE TABLE billing.organizations (
   id UUID NOT NULL,
   created_at TIMESTAMP WITH TIME ZONE NOT NULL,
   touched_at TIMESTAMP WITH TIME ZONE,
+  frozen_at TIMESTAMP WITH TIME ZONE,
   PRIMARY KEY (id)
 );
 
@@ -17,6 +18,7 @@ CREATE TABLE webhooks.letters (
   state TEXT DEFAULT 'pending' NOT NULL,
   reason TEXT,
   tries INTEGER DEFAULT 0 NOT NULL,
+  paged BOOLEAN DEFAULT false NOT NULL,
   next_try_at TIMESTAMP WITH TIME ZONE NOT NULL,
   received_at TIMESTAMP WITH TIME ZONE NOT NULL,
   done_at TIMESTAMP WITH TIME ZONE,
@@ -25,6 +27,8 @@ CREATE TABLE webhooks.letters (
   CONSTRAINT state_is_known CHECK (state IN ('pending', 'done', 'ignored', 'parked'))
 );
 CREATE INDEX letters_waiting ON webhooks.letters (next_try_at) WHERE state = 'pending';
+CREATE INDEX letters_parked ON webhooks.letters (id) WHERE state = 'parked';
+CREATE INDEX letters_by_arrival ON webhooks.letters (paged, id);
 
 CREATE TABLE billing.activity_events (
   organization_id UUID NOT NULL,
@@ -106,6 +110,7 @@ CREATE TABLE billing.credit_quotes (
   payment_method TEXT NOT NULL,
   live_money BOOLEAN NOT NULL,
   credits_expire_after_days INTEGER,
+  refund_second_payment BOOLEAN DEFAULT false NOT NULL,
   created_at TIMESTAMP WITH TIME ZONE NOT NULL,
   expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
   settled_at TIMESTAMP WITH TIME ZONE,
@@ -131,6 +136,7 @@ CREATE TABLE billing.payment_attempts (
   payable_until TIMESTAMP WITH TIME ZONE NOT NULL,
   created_at TIMESTAMP WITH TIME ZONE NOT NULL,
   updated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+  looked_at TIMESTAMP WITH TIME ZONE NOT NULL,
   PRIMARY KEY (organization_id, id),
   CONSTRAINT one_attempt_per_id UNIQUE (id),
   CONSTRAINT one_attempt_per_key UNIQUE (organization_id, agent_id, idempotency_key),
@@ -139,7 +145,7 @@ CREATE TABLE billing.payment_attempts (
   CONSTRAINT state_is_known CHECK (state IN ('created', 'action_required', 'processing', 'succeeded', 'expired', 'failed', 'canceled'))
 );
 CREATE INDEX attempts_by_object ON billing.payment_attempts (object_id);
-CREATE INDEX attempts_open ON billing.payment_attempts (updated_at) WHERE state IN ('created', 'action_required', 'processing');
+CREATE INDEX attempts_open ON billing.payment_attempts (looked_at) WHERE state IN ('created', 'action_required', 'processing');
 CREATE UNIQUE INDEX one_open_attempt_per_quote ON billing.payment_attempts (organization_id, quote_id) WHERE state IN ('created', 'action_required', 'processing');
 
 CREATE TABLE billing.external_payments (
@@ -155,6 +161,8 @@ CREATE TABLE billing.external_payments (
   CONSTRAINT payment_of_an_attempt FOREIGN KEY(organization_id, attempt_id) REFERENCES billing.payment_attempts (organization_id, id),
   CONSTRAINT purpose_is_known CHECK (purpose IN ('granted', 'unallocated'))
 );
+CREATE INDEX payments_of_attempt ON billing.external_payments (organization_id, attempt_id);
+CREATE INDEX payments_unallocated ON billing.external_payments (created_at) WHERE purpose = 'unallocated';
 
 CREATE TABLE billing.provider_requests (
   organization_id UUID NOT NULL,

@@ -7,6 +7,7 @@ https://docs.stripe.com/checkout/fulfillment, https://docs.stripe.com/webhooks.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from rails import stripe_objects
@@ -26,6 +27,7 @@ from rails.rail import (
 
 METHOD_ID: Final = "stripe_checkout"
 SESSION: Final = "checkout_session"
+CARD: Final = "card"
 PAYMENT_INTENT: Final = "payment_intent"
 
 _KIND_BY_EVENT: Final = {
@@ -43,19 +45,37 @@ _PAYMENT_OVER: Final = frozenset({"requires_payment_method", "canceled"})
 """Where a payment intent stands when a delayed payment of a completed session did not arrive."""
 
 
-def request(order: Order, *, api_version: str) -> ProviderRequest:
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the hosted page offers: methods in Stripe's words (`card`, `us_bank_account`), promotion codes, tax on top.
+
+    A method that settles later is waited for.
+    """
+
+    payment_methods: tuple[str, ...] = (CARD,)
+    promotion_codes: bool = False
+    tax: bool = False
+
+
+CARDS_ONLY: Final = Terms()
+
+
+def request(order: Order, *, api_version: str, terms: Terms = CARDS_ONLY) -> ProviderRequest:
     """The session to create for `order`. `payable_until` must lie 30 minutes to 24 hours ahead, as Stripe wants it."""
     provider_key = f"cs:{order.attempt_id}:{order.number}"
     metadata = stripe_objects.metadata(order, method_id=METHOD_ID, provider_key=provider_key)
-    price = {
+    price: dict[str, Any] = {
         "currency": "usd",
         "unit_amount": stripe_objects.usd_cents(order),
         "product_data": {"name": order.description},
     }
-    parameters = {
+    if terms.tax:
+        # Tax comes on top of the price: the account's own default could hide it inside, and the basis would be less.
+        price["tax_behavior"] = "exclusive"
+    parameters: dict[str, Any] = {
         "mode": "payment",
         "line_items": [{"price_data": price, "quantity": 1}],
-        "allowed_payment_method_types": ["card"],
+        "allowed_payment_method_types": list(terms.payment_methods),
         "client_reference_id": order.attempt_id,
         "metadata": metadata,
         # Refunds and disputes name the payment intent and never the session, so both carry our names.
@@ -67,6 +87,10 @@ def request(order: Order, *, api_version: str) -> ProviderRequest:
         # The Dashboard's setting would decide otherwise, and the payer would see another currency.
         "adaptive_pricing": {"enabled": False},
     }
+    if terms.promotion_codes:
+        parameters["allow_promotion_codes"] = True
+    if terms.tax:
+        parameters["automatic_tax"] = {"enabled": True}
     return ProviderRequest(provider_key, stripe_objects.encoded(parameters), api_version)
 
 
@@ -97,6 +121,8 @@ def facts(session: Mapping[str, Any]) -> Sequence[Fact]:
             return (ActionExpired(**common),)
         case "complete", "paid":
             return (_settled(session, common),)
+        case "complete", "no_payment_required":
+            return (_given(session, common),)
         case "complete", "unpaid":
             return (_unpaid(session, common),)
         case status, payment_status:
@@ -124,7 +150,6 @@ def _settled(session: Mapping[str, Any], common: stripe_objects.Common) -> Fact:
     received = (intent.get("amount_received"), intent.get("currency"), intent.get("livemode"))
     if received != (session["amount_total"], session["currency"], session["livemode"]):
         return Unaccountable(**common, reason="the payment intent does not agree with the session that it paid")
-    card = stripe_objects.nested(intent, "latest_charge", "payment_method_details", "card")
     return PaymentSettled(
         **common,
         payment_kind=PAYMENT_INTENT,
@@ -134,7 +159,35 @@ def _settled(session: Mapping[str, Any], common: stripe_objects.Common) -> Fact:
         discount=totals["amount_discount"],
         tax=totals["amount_tax"],
         total=session["amount_total"],
-        details=stripe_objects.texts(card, "brand", "last4"),
+        details=_details(intent),
+    )
+
+
+def _details(intent: Mapping[str, Any]) -> dict[str, str]:
+    """What the receipt may show of a charge; `type` only where it is no card."""
+    paid_with = stripe_objects.nested(intent, "latest_charge", "payment_method_details") or {}
+    kind = str(paid_with.get("type", CARD))
+    shown = stripe_objects.texts(stripe_objects.nested(paid_with, kind), "brand", "bank_name", "last4")
+    return shown if kind == CARD else {"type": kind, **shown}
+
+
+def _given(session: Mapping[str, Any], common: stripe_objects.Common) -> Fact:
+    """A promotion covered everything: there is no payment intent, so the session itself is what was settled."""
+    totals = stripe_objects.nested(session, "total_details") or {}
+    price: Any = session.get("amount_subtotal")
+    amounts = (totals.get("amount_discount"), totals.get("amount_tax"), session.get("amount_total"))
+    if session.get("payment_intent") is not None or amounts != (price, 0, 0) or not price:
+        return Unaccountable(**common, reason="the session required no payment but is not discounted as a whole")
+    return PaymentSettled(
+        **common,
+        payment_kind=SESSION,
+        payment_id=session["id"],
+        currency=session["currency"],
+        subtotal=price,
+        discount=price,
+        tax=0,
+        total=0,
+        details={},
     )
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from rails.rail import CheckoutAction, Fact, Order, ProviderRefused, ProviderRequest, Reference
+from rails import stripe_objects
+from rails.rail import CheckoutAction, Fact, Found, Order, ProviderRefused, ProviderRequest, Reference
 from rails.stripe_checkout import messages
 from rails.stripe_door import API_VERSION, StripeDoor
+from rails.stripe_pages import CLOCK_SKEW, SEARCHED_PAGES_MAX, Page, first
 
 
 class StripeCheckout:
-    """A human opens a link and pays by card. Keeps what `rails.rail.Rail` promises."""
+    """A human opens a link and pays there. Keeps what `rails.rail.Rail` promises."""
 
-    def __init__(self, door: StripeDoor) -> None:
+    def __init__(self, door: StripeDoor, terms: messages.Terms = messages.CARDS_ONLY) -> None:
         self._door = door
+        self._terms = terms
 
     @property
     def method_id(self) -> str:
@@ -24,7 +28,7 @@ class StripeCheckout:
 
     def prepare(self, order: Order, /) -> ProviderRequest:
         """The session to create, under `cs:{attempt}:{number}`. Pure."""
-        return messages.request(order, api_version=API_VERSION)
+        return messages.request(order, api_version=API_VERSION, terms=self._terms)
 
     async def start(self, request: ProviderRequest, /) -> CheckoutAction:
         """Create the session, or get the one that this request made before."""
@@ -34,6 +38,18 @@ class StripeCheckout:
         if action is None:
             raise ProviderRefused(code="no_checkout_page", message="Stripe made a session without a page to pay on")
         return action
+
+    async def find(self, request: ProviderRequest, /, *, since: datetime, until: datetime) -> Found | None:
+        """The session that `request` made, whatever became of it; its page is the action while it is open."""
+
+        async def page(after: str | None) -> Page:
+            return await self._door.checkout_sessions_created(since - CLOCK_SKEW, until + CLOCK_SKEW, after)
+
+        def ours(session: Mapping[str, Any]) -> bool:
+            return stripe_objects.made_under(session, request.provider_key, method_id=messages.METHOD_ID)
+
+        session = await first(page, ours, pages_max=SEARCHED_PAGES_MAX)
+        return None if session is None else Found(session["id"], messages.action(session))
 
     def references(self, event: Mapping[str, Any], /) -> Sequence[Reference]:
         """The session or payment intent that a decoded Stripe event is about. Pure."""

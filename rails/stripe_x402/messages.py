@@ -29,10 +29,13 @@ METHOD_ID: Final = "stripe_x402.exact.usdc"
 PAYMENT_INTENT: Final = "payment_intent"
 PAYABLE_UNTIL: Final = "purser_payable_until"
 """Stripe's deposits have no expiry of their own, so ours travels in the metadata of the stored request."""
+ANY_AMOUNT: Final = "purser_any_amount"
+"""Says on an intent that it was made to take other amounts too, whatever the setting is when it is read."""
 
 _KIND_BY_EVENT: Final = dict.fromkeys(
     (
         "payment_intent.succeeded",
+        "payment_intent.partially_funded",
         "payment_intent.processing",
         "payment_intent.payment_failed",
         "payment_intent.canceled",
@@ -42,11 +45,18 @@ _KIND_BY_EVENT: Final = dict.fromkeys(
 )
 
 
-def request(order: Order, *, network: Network, api_version: str) -> ProviderRequest:
-    """The payment intent to create for `order`: confirmed at once, so that the answer has the deposit address."""
+def request(order: Order, *, network: Network, api_version: str, any_amount: bool = False) -> ProviderRequest:
+    """The payment intent to create for `order`: confirmed at once, so that the answer has the deposit address.
+
+    With `any_amount` Stripe takes a deposit of another amount too, and says what arrived (newer preview versions).
+    """
     provider_key = f"pi:{order.attempt_id}:{order.number}"
     metadata = stripe_objects.metadata(order, method_id=METHOD_ID, provider_key=provider_key)
-    deposit = {"mode": "deposit", "deposit_options": {"networks": [network.name]}}
+    metadata[PAYABLE_UNTIL] = order.payable_until.astimezone(UTC).isoformat()
+    deposit: dict[str, Any] = {"mode": "deposit", "deposit_options": {"networks": [network.name]}}
+    if any_amount:
+        deposit["amount_reconciliation"] = {"type": "accept_partial_funding"}
+        metadata[ANY_AMOUNT] = "yes"
     parameters = {
         "amount": stripe_objects.usd_cents(order),
         "currency": "usd",
@@ -55,7 +65,7 @@ def request(order: Order, *, network: Network, api_version: str) -> ProviderRequ
         "allowed_payment_method_types": ["crypto"],
         "payment_method_data": {"type": "crypto"},
         "payment_method_options": {"crypto": deposit},
-        "metadata": {**metadata, PAYABLE_UNTIL: order.payable_until.astimezone(UTC).isoformat()},
+        "metadata": metadata,
     }
     return ProviderRequest(provider_key, stripe_objects.encoded(parameters), api_version)
 
@@ -92,9 +102,15 @@ def facts(intent: Mapping[str, Any]) -> Sequence[Fact]:
     if origin is None:
         return ()
     common = _common(intent, origin)
+    received = intent.get("amount_received")
     match intent.get("status"):
         case "succeeded":
             return (_settled(intent, common),)
+        case "requires_action" if received:
+            # The payer has acted, so nobody is asked for the whole amount once more.
+            return (PaymentProcessing(**common, reason=_so_far(intent)),)
+        case "canceled" | "requires_payment_method" as status if received:
+            return (Unaccountable(**common, reason=f"the payment intent is {status}. {_so_far(intent)}"),)
         case "processing":
             return (PaymentProcessing(**common),)
         case "requires_action":
@@ -121,6 +137,10 @@ def _common(intent: Mapping[str, Any], origin: stripe_objects.Origin) -> stripe_
     }
 
 
+def _so_far(intent: Mapping[str, Any]) -> str:
+    return f"{intent['amount_received']} of {intent['amount']} cents have arrived."
+
+
 def _settled(intent: Mapping[str, Any], common: stripe_objects.Common) -> PaymentSettled:
     crypto = stripe_objects.nested(intent, "latest_charge", "payment_method_details", "crypto")
     return PaymentSettled(
@@ -133,4 +153,5 @@ def _settled(intent: Mapping[str, Any], common: stripe_objects.Common) -> Paymen
         tax=0,
         total=intent["amount_received"],
         details=stripe_objects.texts(crypto, "transaction_hash", "network", "token_currency", "buyer_address"),
+        any_amount=intent["metadata"].get(ANY_AMOUNT) == "yes",
     )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from ledger.money import usdc_atomic_of_cents
-from rails.rail import DepositAction, Fact, Order, ProviderRefused, ProviderRequest, Reference
+from rails import stripe_objects
+from rails.rail import DepositAction, Fact, Found, Order, ProviderRefused, ProviderRequest, Reference
 from rails.stripe_door import StripeDoor
+from rails.stripe_pages import CLOCK_SKEW, SEARCHED_PAGES_MAX, Page, first
 from rails.stripe_x402 import messages
 from rails.stripe_x402.addresses import checksummed
 from rails.stripe_x402.networks import BASE, Network
@@ -20,10 +23,13 @@ API_VERSION: Final = "2026-05-27.preview"
 class StripeX402:
     """A wallet sends the exact amount of USDC to an address of its own. Keeps what `rails.rail.Rail` promises."""
 
-    def __init__(self, door: StripeDoor, *, api_version: str = API_VERSION, network: Network = BASE) -> None:
+    def __init__(
+        self, door: StripeDoor, *, api_version: str = API_VERSION, network: Network = BASE, any_amount: bool = False
+    ) -> None:
         self._door = door
         self._api_version = api_version
         self._network = network
+        self._any_amount = any_amount
 
     @property
     def method_id(self) -> str:
@@ -32,7 +38,9 @@ class StripeX402:
 
     def prepare(self, order: Order, /) -> ProviderRequest:
         """The payment intent to create, under `pi:{attempt}:{number}`. Pure."""
-        return messages.request(order, network=self._network, api_version=self._api_version)
+        return messages.request(
+            order, network=self._network, api_version=self._api_version, any_amount=self._any_amount
+        )
 
     async def start(self, request: ProviderRequest, /) -> DepositAction:
         """Create the intent, or get the one that this request made before.
@@ -43,6 +51,29 @@ class StripeX402:
         parameters = json.loads(request.parameters)
         intent = await self._door.create_payment_intent(parameters, request.provider_key, request.api_version)
         return self._action(intent, parameters)
+
+    async def find(self, request: ProviderRequest, /, *, since: datetime, until: datetime) -> Found | None:
+        """The intent that `request` made, whatever became of it; its deposit is the action while it waits for one.
+
+        There is no action either when Stripe's instructions cannot be trusted with money.
+        """
+
+        async def page(after: str | None) -> Page:
+            start, end = since - CLOCK_SKEW, until + CLOCK_SKEW
+            return await self._door.payment_intents_created(start, end, after, request.api_version)
+
+        def ours(intent: Mapping[str, Any]) -> bool:
+            return stripe_objects.made_under(intent, request.provider_key, method_id=messages.METHOD_ID)
+
+        intent = await first(page, ours, pages_max=SEARCHED_PAGES_MAX)
+        if intent is None:
+            return None
+        if intent.get("status") != "requires_action":
+            return Found(intent["id"], None)
+        try:
+            return Found(intent["id"], self._action(intent, json.loads(request.parameters)))
+        except ProviderRefused:
+            return Found(intent["id"], None)
 
     def references(self, event: Mapping[str, Any], /) -> Sequence[Reference]:
         """The payment intent that a decoded Stripe event is about. Pure."""
@@ -59,10 +90,14 @@ class StripeX402:
         return await self.read(Reference(messages.PAYMENT_INTENT, object_id))
 
     async def close(self, object_id: str, /) -> Sequence[Fact]:
-        """Cancel the intent; one that is past that (paid, processing, canceled) is read instead. Safe to repeat.
+        """Cancel the intent; one that is past that (paid, in part too, processing, canceled) is read instead.
 
-        Raises `OutcomeUnknown` like a write, and `ProviderRefused` when the intent stays payable.
+        Safe to repeat. Raises `OutcomeUnknown` like a write, and `ProviderRefused` when the intent stays payable.
         """
+        if self._any_amount:
+            intent = await self._retrieve(object_id)
+            if intent.get("amount_received"):
+                return messages.facts(intent)  # canceling would part the money from what it was sent for
         try:
             intent = await self._door.cancel_payment_intent(object_id)
         except ProviderRefused:

@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from api.settings import Settings
 from api.wiring import House, build
 from billing import fulfillment, identity, packs, purchases, quotes, status
-from billing.judging import Judged
 from billing.identity import Actor, Newcomer
+from billing.judging import Judged
 from billing.tables import ProviderRequestRow
 from ledger import ids
 from rails.rail import CheckoutAction, Fact, PaymentSettled, Reference

@@ -79,15 +79,6 @@ async def test_what_nobody_can_account_for_is_parked(buyer):
     assert (await buyer.apply(strange)).verdict is Verdict.PARKED
 
 
-async def test_a_second_payment_of_one_quote_is_parked(buyer):
-    attempt = await buyer.buy(await buyer.quote())
-    await buyer.apply(await buyer.settled(attempt))
-    judged = await buyer.apply(await buyer.settled(attempt, payment_id="pi_another"))
-    assert judged.verdict is Verdict.PARKED
-    assert "second payment" in (judged.reason or "")
-    assert await spendable(buyer) == 500
-
-
 async def test_one_payment_never_pays_two_attempts(buyer):
     one = await buyer.buy(await buyer.quote("q1"), "b1")
     two = await buyer.buy(await buyer.quote("q2"), "b2")

@@ -10,6 +10,7 @@ from api.command_line import books
 from billing import proofs
 from billing.fresh import new_id
 from billing.proofs import CHECKS
+from ledger.operations import PLATFORM
 from rails.rail import DepositAction, PaymentSettled, Reference
 from tests.service import CHECKOUT, DEPOSIT
 
@@ -104,7 +105,10 @@ TAMPERING = [
     (RECEIPT.format("operation_id = gen_random_uuid()"), {"receipt is posted", "payment and receipt agree"}),
     (RECEIPT.format("credits = credits + 1"), {"receipt is posted"}),
     (RECEIPT.format("tax_cents = tax_cents + 1"), {"receipt is posted"}),
-    (RECEIPT.format("total_cents = total_cents - 1"), {"receipt is posted"}),
+    (RECEIPT.format("total_cents = total_cents - 1"), {"receipt is posted", "payment and receipt agree"}),
+    (PAYMENT.format("amount_cents = amount_cents + 1"), {"payment is granted", "payment and receipt agree"}),
+    (PAYMENT.format("purpose = 'unallocated'"),
+     {"payment is unallocated", "grant is paid", "payment and receipt agree"}),
     (RECEIPT.format("currency = 'EUR'"), {"receipt is posted"}),
     ("DELETE FROM ledger.lot_openings WHERE organization_id = $1", {"receipt is posted"}),
     (WITHOUT_BASIS, {"receipt is posted"}),
@@ -127,8 +131,73 @@ async def test_what_was_changed_is_found(buyer, quiet_sandbox, owner, statement,
     assert set(own) <= set(everywhere)
 
 
+FREE = [
+    (PAYMENT.format("kind = 'payment_intent'"), {"payment is granted", "grant is paid"}),
+    (PAYMENT.format("amount_cents = 500"), {"payment is granted", "payment and receipt agree"}),
+    ("DELETE FROM billing.external_payments WHERE organization_id = $1",
+     {"grant is paid", "payment and receipt agree"}),
+    (RECEIPT.format("credits = credits + 1"), {"receipt is posted"}),
+    (RECEIPT.format("discount_cents = discount_cents - 1"), {"receipt is posted"}),
+    (RECEIPT.format("tax_cents = 1"), {"receipt is posted"}),
+    (RECEIPT.format("total_cents = 1"), {"receipt is posted", "payment and receipt agree"}),
+    ("UPDATE ledger.lots SET cause = 'paid' WHERE organization_id = $1", {"receipt is posted"}),
+    (OPERATION.format("key = key || 'x'"), {"payment is granted", "grant is paid"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("statement", "checks"), FREE)
+async def test_what_was_changed_of_a_free_grant_is_found(buyer, quiet_sandbox, owner, statement, checks):
+    quote = await buyer.quote("q")
+    await buyer.buy(quote, "q")
+    session_id = await buyer.session_id(quote)
+    quiet_sandbox.pay(session_id, discount=500)
+    await buyer.apply(await settlement(buyer, Reference("checkout_session", session_id)))
+    assert await found(buyer) == []
+    assert await owner.execute(statement, buyer.actor.organization_id) in {"UPDATE 1", "DELETE 1"}
+    assert {one.check for one in await found(buyer)} == checks
+
+
+OF_PLATFORM = "WHERE organization_id = $2 AND id IN (SELECT operation_id FROM kept WHERE organization_id = $1)"
+SECOND = PAYMENT + " AND purpose = 'unallocated'"
+TWICE_PAID = [
+    (SECOND.format("amount_cents = amount_cents + 1"), {"payment is unallocated"}, set()),
+    (SECOND.format("external_id = external_id || 'x'"), {"payment is unallocated"}, {"unallocated is paid"}),
+    (SECOND.format("operation_id = gen_random_uuid()"), {"payment is unallocated"}, {"unallocated is paid"}),
+    (SECOND.format("purpose = 'granted'"), {"payment is granted", "payment and receipt agree"},
+     {"unallocated is paid"}),
+    ("DELETE FROM billing.external_payments WHERE organization_id = $1 AND purpose = 'unallocated'", set(),
+     {"unallocated is paid"}),
+    (f"DELETE FROM ledger.operations {OF_PLATFORM}", {"payment is unallocated"}, set()),
+    (f"UPDATE ledger.operations SET key = key || 'x' {OF_PLATFORM}", {"payment is unallocated"},
+     {"unallocated is paid"}),
+    (f"UPDATE ledger.operations SET scope = gen_random_uuid() {OF_PLATFORM}", {"payment is unallocated"}, set()),
+    (f"UPDATE ledger.operations SET lines[4] = lines[4] + 1 {OF_PLATFORM}", {"payment is unallocated"}, set()),
+    (f"UPDATE ledger.operations SET lines[2] = lines[2] - 1 {OF_PLATFORM}", {"payment is unallocated"}, set()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("statement", "own_checks", "platform_checks"), TWICE_PAID)
+async def test_what_was_changed_of_a_second_payment_is_found(
+    buyer, quiet_sandbox, owner, statement, own_checks, platform_checks
+):
+    quote = await buyer.quote("q")
+    attempt = await buyer.buy(quote, "q")
+    for number in (1, 2):
+        await buyer.apply(await buyer.settled(attempt, payment_id=f"pi_{number}_{quote}"))
+    assert await found(buyer) == []
+    before = await found(buyer, PLATFORM)
+    own = buyer.actor.organization_id
+    await owner.execute("CREATE TEMP TABLE kept AS SELECT * FROM billing.external_payments WHERE organization_id = $1"
+                        " AND purpose = 'unallocated'", own)  # fmt: skip
+    arguments = (own, PLATFORM) if "$2" in statement else (own,)
+    assert await owner.execute(statement, *arguments) in {"UPDATE 1", "DELETE 1"}
+    assert {one.check for one in await found(buyer)} == own_checks
+    assert {one.check for one in await found(buyer, PLATFORM) if one not in before} == platform_checks
+
+
 def test_every_check_is_tampered_with():
-    assert set().union(*(checks for _, checks in TAMPERING)) == {check.name for check in CHECKS}
+    tampered = [checks for _, checks in TAMPERING] + [checks for _, _, checks in TWICE_PAID]
+    assert set().union(*tampered) == {check.name for check in CHECKS}
 
 
 async def test_a_payment_that_was_given_to_another_organization_is_found_at_both(buyer, quiet_sandbox, owner):

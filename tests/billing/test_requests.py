@@ -83,8 +83,8 @@ async def test_a_request_older_than_the_provider_keeps_keys_is_never_sent_again(
     house = buyer.house
     attempt = (await buyer.status(quote)).attempt
     tomorrow = house.clock() + timedelta(hours=23, minutes=1)
-    assert await requests.due(house.sessions, now=tomorrow) == []
     request_id = RequestId(attempt.organization_id, attempt.id, 1)
+    assert request_id not in [request for _, request in await requests.due(house.sessions, now=tomorrow)]
     with pytest.raises(OutcomeUnknown):
         await requests.carry_out(house.sessions, house.rails[attempt.method], request_id, clock=lambda: tomorrow)
     assert len(creations(quiet_sandbox)) == 1

@@ -1,5 +1,6 @@
 """No attempt stays open for ever, whatever was lost on the way, and nobody is asked to pay for nothing."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
@@ -18,7 +19,8 @@ SESSIONS = "/v1/checkout/sessions"
 async def sweep(buyer, *, after):
     house = buyer.house
     later = house.clock() + after
-    return await sweeping.sweep(house.sessions, rails=house.rails, livemode=False, clock=lambda: later)
+    swept = await sweeping.sweep(house.sessions, rails=house.rails, livemode=False, clock=lambda: later)
+    return list(swept.told)
 
 
 async def attempt_of(buyer, quote):
@@ -57,17 +59,36 @@ async def test_a_payment_whose_every_letter_was_lost_while_processing_is_granted
     assert await balance(buyer) == 500
 
 
-async def test_a_request_that_was_never_answered_is_given_up_when_nothing_of_it_can_be_alive(buyer, quiet_sandbox):
+async def test_a_payment_of_which_no_letter_ever_told_is_granted_while_its_time_is_not_over(buyer, quiet_sandbox):
     quote = await buyer.quote()
-    quiet_sandbox.fault("error_500", SESSIONS, method="POST", times=1)
-    with pytest.raises(Refused):
-        await buyer.buy(quote)
-    await sweep(buyer, after=timedelta(hours=24))
-    assert (await attempt_of(buyer, quote)).state == "created"
-    swept = await sweep(buyer, after=timedelta(hours=26))
-    found = await attempt_of(buyer, quote)
-    assert found.state == "failed"
-    assert ["never answered" in one.reason for one in swept if one.attempt_id == found.id] == [True]
+    await buyer.buy(quote)
+    quiet_sandbox.pay(await buyer.session_id(quote))
+    await sweep(buyer, after=timedelta(minutes=9))
+    assert (await attempt_of(buyer, quote)).state == "action_required"
+    for _ in range(2):
+        await sweep(buyer, after=timedelta(minutes=11))
+    assert (await attempt_of(buyer, quote)).state == "succeeded"
+    assert await balance(buyer) == 500
+
+
+async def test_a_look_that_brings_nothing_new_changes_nothing_that_anybody_sees(buyer, quiet_sandbox):
+    quote = await buyer.quote()
+    await buyer.buy(quote)
+    path = f"{SESSIONS}/{await buyer.session_id(quote)}"
+    before = await attempt_of(buyer, quote)
+    for minutes in (11, 12, 22):
+        await sweep(buyer, after=timedelta(minutes=minutes))
+    after = await attempt_of(buyer, quote)
+    assert [call["method"] for call in quiet_sandbox.calls(path)] == ["GET", "GET"]
+    assert (after.state, after.updated_at) == (before.state, before.updated_at)
+
+
+async def test_two_workers_do_not_look_at_the_same_attempts(buyer, quiet_sandbox):
+    quote = await buyer.quote()
+    await buyer.buy(quote)
+    path = f"{SESSIONS}/{await buyer.session_id(quote)}"
+    await asyncio.gather(*[sweep(buyer, after=timedelta(minutes=11)) for _ in range(3)])
+    assert len(quiet_sandbox.calls(path)) == 1
 
 
 async def test_a_wish_to_cancel_is_fulfilled_when_the_provider_is_back_and_nobody_is_asked_to_pay_meanwhile(

@@ -82,6 +82,7 @@ async def write(books: Sessions, owner: Owner) -> UUID:
     await holding(journal)
     await reversing(journal)
     await expiring(journal)
+    await giving_up(journal)
     await closing(journal, base)
     return journal.book
 
@@ -154,6 +155,22 @@ async def expiring(journal: Journal) -> None:
     await journal.capture(held, 3)
 
 
+async def giving_up(journal: Journal) -> None:
+    """A debt is written off in two parts, and lots that nobody paid for are frozen with something in them."""
+    debt = await journal.grant(12, -1)
+    spent = await journal.spend(12)
+    await journal.do(Kind.CLAW_BACK, target=debt.id, credits=12)
+    await journal.do(Kind.WRITE_OFF, target=debt.id, credits=5)
+    await journal.do(Kind.SPEND_REFUND, target=spent.id, credits=4)
+    await journal.do(Kind.WRITE_OFF, target=debt.id, credits=2)
+    for cause in (LotCause.PROMOTIONAL, LotCause.CORRECTION):
+        frozen = await journal.grant(8, -1, cause=cause, hours=30)
+        await journal.spend(3)
+        await journal.do(Kind.FREEZE, target=frozen.id)
+        await journal.spend(2)
+    await journal.do(Kind.UNFREEZE, target=frozen.id)
+
+
 async def closing(journal: Journal, base: Operation) -> None:
     journal.at = START + timedelta(days=2)
     await journal.spend(4)
@@ -163,4 +180,6 @@ async def closing(journal: Journal, base: Operation) -> None:
     )
     await journal.do(Kind.SPEND, AGENT, credits=5, event_at=START)
     await journal.do(Kind.CLAW_BACK, target=base.id, credits=7)
+    fee, disputed = Transfer("stripe_fees", "stripe_clearing", usd(31)), Transfer("disputes", "stripe_clearing", usd(9))
+    await journal.do(Kind.MONEY, transfers=(fee, disputed))
     await journal.hold(21, 60)

@@ -1,13 +1,15 @@
 """`ledger.post_v1` itself refuses arrays that do not fit together: the books do not rest on what a caller checked."""
 
 import json
+from dataclasses import replace
 
 import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError
 
 from ledger import posting, statements
-from ledger.operations import LANE
+from ledger.money import usd
+from ledger.operations import LANE, Kind, Transfer
 from tests.books.books import AT, grant, new_book, new_id, problems, spend
 
 COLUMNS = [name for name, _ in posting._COLUMNS]
@@ -86,18 +88,59 @@ async def test_caps_belong_to_a_spender(books):
 
 
 @pytest.mark.parametrize(
-    "details",
+    "lot", [{**LOT, "credits": 0}, {**LOT, "cause": "found"}, {"cause": "promotional", "credits": 5}, None]
+)
+async def test_a_grant_opens_a_sound_lot(books, lot):
+    book = await new_book(books)
+    details = {"transfers": [["stripe_clearing", "deferred_revenue", 5]]} | ({"lot": lot} if lot else {})
+    await refused(books, book, "a grant is of a lot", details=[json.dumps(details), None])
+
+
+@pytest.mark.parametrize(("kind", "more"), [("grant", {"lot": LOT}), ("money", {})])
+@pytest.mark.parametrize(
+    "transfer",
     [
-        {"lot": {**LOT, "credits": 0}},
-        {"lot": {**LOT, "cause": "found"}},
-        {"lot": {"cause": "promotional", "credits": 5}},
-        {"transfers": [["stripe_clearing", "deferred_revenue", 0]]},
-        {"transfers": [["stripe_clearing", "stripe_clearing", 5]]},
-        {"transfers": [["stripe_clearing", "usdc_clearing", 5]]},
-        {"transfers": [["wallet", "issued", 5]]},
-        {"transfers": [["nowhere", "deferred_revenue", 5]]},
+        ["stripe_clearing", "deferred_revenue", 0],
+        ["stripe_clearing", "stripe_clearing", 5],
+        ["stripe_clearing", "usdc_clearing", 5],
+        ["wallet", "issued", 5],
+        ["nowhere", "deferred_revenue", 5],
     ],
 )
-async def test_a_grant_opens_a_sound_lot_and_moves_money_between_two_accounts(books, details):
+async def test_money_moves_between_two_accounts_of_one_currency(books, kind, more, transfer):
     book = await new_book(books)
-    await refused(books, book, "a lot has|a grant moves", details=[json.dumps(details), None])
+    sound = ["stripe_clearing", "deferred_revenue", 5]
+    details = json.dumps({"transfers": [sound, transfer], **more})
+    await refused(books, book, "a transfer moves", kinds=[kind, "spend"], details=[details, None])
+
+
+@pytest.mark.parametrize(
+    "details",
+    [None, {}, {"transfers": []}, {"transfers": [["stripe_clearing", "deferred_revenue", 5]], "lot": LOT}],
+)
+async def test_money_has_transfers_and_no_lot(books, details):
+    book = await new_book(books)
+    details = None if details is None else json.dumps(details)
+    await refused(books, book, "has transfers and no lot", kinds=["money", "spend"], details=[details, None])
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ({"lot": None}, "a grant is of a lot"),
+        ({"kind": Kind.MONEY}, "a grant is of a lot"),
+        ({"kind": Kind.MONEY, "lot": None, "transfers": ()}, "at least one transfer"),
+        ({"kind": Kind.SETTLE_OWED, "lot": None, "credits": 1}, "at most 16 transfers"),
+        ({"transfers": (Transfer("stripe_fees", "stripe_clearing", usd(1)),) * 17}, "at most 16 transfers"),
+        ({"kind": Kind.MONEY, "lot": None, "target": new_id()}, "names what it is about"),
+        ({"kind": Kind.WRITE_OFF, "lot": None, "transfers": (), "credits": 1}, "names what it is about"),
+        ({"kind": Kind.WRITE_OFF, "lot": None, "transfers": (), "target": new_id()}, "of 1 credit or more"),
+    ],
+)
+def test_an_operation_has_what_its_kind_has(content, says):
+    with pytest.raises(ValueError, match=says):
+        replace(grant(new_id(), "a", 5), **content)
+
+
+async def test_a_write_off_is_of_one_credit_or_more(books):
+    await refused(books, await new_book(books), "of 1 credit or more", kinds=["grant", "write_off"], amounts=[0, 0])

@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from billing import posting_rules
+from billing import bookings, posting_rules
+from billing.reversals import rules
+from billing.reversals.rules import Live, Posted, Terms
+from billing.settlements import Allotment
 from ledger import statements
 from ledger.chart import CHART
-from ledger.operations import SYSTEM_SCOPE, Kind, LotCause, LotOpening, Operation, operation_id
+from ledger.operations import PLATFORM, SYSTEM_SCOPE, Kind, LotCause, LotOpening, Operation, operation_id
 from ledger.outcomes import FREEZES_KEY, Outcome
-from tests.books.books import AGENT, grant, new_book, new_id, post, spend
+from rails.money import BalanceTransaction
+from tests.books.books import AGENT, AT, grant, new_book, new_id, post, spend
 from tests.unit.test_pricing_and_settlement import SETTLED
 
 ROOT = Path(__file__).parents[2]
@@ -32,14 +36,23 @@ def documented(fact):
     return tuple(cell.strip("`") for cell in row[2:4])
 
 
-@pytest.mark.parametrize(("discount", "tax"), [(0, 0), (0, 40), (100, 32)])
-async def test_a_settled_payment_moves_what_the_document_says(books, discount, tax):
+@pytest.mark.parametrize(("discount", "tax", "beyond"), [(0, 0, 0), (0, 40, 0), (100, 32, 0), (0, 0, 7)])
+async def test_a_settled_payment_moves_what_the_document_says(books, discount, tax, beyond):
     book = await new_book(books)
-    fact = replace(SETTLED, discount=discount, tax=tax, total=500 - discount + tax, payment_id=f"pi_{new_id()}")
-    await post(books, posting_rules.purchase(fact, organization_id=book, credits_=500, expire_after_days=None))
+    basis = 500 - discount
+    fact = replace(SETTLED, discount=discount, tax=tax, total=basis + tax + beyond, payment_id=f"pi_{new_id()}")
+    allotted = Allotment(500, basis, beyond)
+    await post(
+        books,
+        posting_rules.purchase(
+            fact, organization_id=book, allotted=allotted, expire_after_days=None, settled_at=fact.occurred_at
+        ),
+    )
     async with books() as session:
         rows = {row.code: row for row in await statements.trial_balance(session, book)}
-    expected = {documented("a payment settles"): 500, documented("… its money"): 500 - discount}
+    expected = {documented("a payment settles"): 500, documented("… its money"): basis}
+    if beyond:
+        expected[documented("… what was paid beyond")] = beyond
     if tax:
         expected[documented("… its tax")] = tax
     debits: Counter[str] = Counter()
@@ -121,6 +134,111 @@ async def test_reversals_move_what_the_document_says(books):
         (*documented("a reversal is undone"), 75),
     ]
     assert await lines_of(books, about(book, Kind.FREEZE, bought.id)) == []
+
+
+async def test_freezing_what_was_given_away_and_writing_off_move_nothing(books):
+    book = await new_book(books)
+    bought, gift = (
+        grant(book, "g", 20),
+        grant(book, "p", 5, transfers=(), lot=LotOpening(LotCause.CORRECTION, 5, None, None)),
+    )
+    await post(books, bought, spend(book, "s", 20), gift)
+    await post(books, about(book, Kind.CLAW_BACK, bought.id, 8))
+    assert documented("what is owed is written off") == documented("a lot is frozen") == ("–", "–")
+    for operation in (about(book, Kind.WRITE_OFF, bought.id, 8), about(book, Kind.FREEZE, gift.id)):
+        assert await lines_of(books, operation) == []
+    async with books() as session:
+        balance = await statements.balance(session, book, AT)
+    assert (balance.owed, balance.frozen, balance.spendable) == (0, 5, 0)
+
+
+def booked(account, gross, fee=0):
+    """A line of Stripe's balance as it is posted: the gross against `account`, the fee."""
+
+    def in_book(book):
+        line = BalanceTransaction(f"txn_{new_id()}", "test", gross, fee, gross - fee, "usd", None, AT)
+        return bookings.booking(line, organization_id=book, account=account)
+
+    return in_book
+
+
+def reversed_by(before, **cents):
+    """The money of a payment of 540 cents, of which 40 are tax and 100 were paid beyond the price, that is reversed."""
+    live = Live(**{"refunds_cents": 0, "disputes_cents": 0, "lost_cents": 0, **cents})
+    return lambda book: money_of(rules.difference(terms_of(book), before, live, cause="test", at=AT))
+
+
+def terms_of(book):
+    return Terms(book, f"payment_intent:{new_id()}", new_id(), 400, 540, 40, 100)
+
+
+def money_of(judged):
+    [money] = [operation for operation in judged[1] if operation.kind is Kind.MONEY]
+    return money
+
+
+def written_off(book):
+    return money_of(rules.written_off(terms_of(book), Posted(credits_reversed=400), 100, cause="test", at=AT))
+
+
+UNFORGIVEN = Posted(credits_reversed=400, credits_written_off=100, written_off_cents=100)
+MONEY = [
+    (written_off, {"… at its share of the price": 100}),
+    (reversed_by(UNFORGIVEN), {"… and is no longer lost": 100}),
+    (booked(None, 540, fee=46), {"the fee of a charge": 46}),
+    (
+        reversed_by(Posted(), refunds_cents=540),
+        {"a payment is refunded": 400, "… its share of the tax": 40, "… its share of a remainder": 100},
+    ),
+    (booked("refunds_payable", -540), {"a refund leaves": 540}),
+    (booked("refunds_payable", 540), {"a refund comes back": 540}),
+    (booked("disputes", -540, fee=1500), {"a dispute withdraws": 540, "… the fee of the dispute": 1500}),
+    (booked("disputes", 540, fee=-1500), {"a dispute gives back": 540, "… the fee, given back": 1500}),
+]
+OF_THE_PLATFORM = [
+    (
+        lambda _: posting_rules.unallocated(replace(SETTLED, payment_id=f"pi_{new_id()}")),
+        {"a payment is nobody's": 500},
+    ),
+    (booked("unallocated_deposits", -500), {"… is refunded or disputed": 500}),
+    (booked("bank", -900), {"a payout leaves": 900}),
+    (booked("bank", 900), {"a payout comes back": 900}),
+    (booked("fees", -20), {"Stripe charges for itself": 20}),
+    (booked("unallocated_deposits", 700, fee=50), {"others are paid": 700, "… the fee of such a payment": 50}),
+]
+LOST = ("a dispute is lost", "… its part of the tax")
+
+
+@pytest.mark.parametrize(("operation", "rows"), MONEY, ids=[next(iter(rows)) for _, rows in MONEY])
+async def test_money_in_the_book_of_the_payer_moves_as_the_document_says(books, operation, rows):
+    book = await new_book(books)
+    lines = await lines_of(books, operation(book))
+    assert sorted(lines) == sorted((*documented(fact), amount) for fact, amount in rows.items())
+
+
+async def test_a_lost_dispute_moves_what_the_document_says(books):
+    """A lost dispute is one that holds money, too: its credits went before."""
+    book = await new_book(books)
+    terms = replace(terms_of(book), remainder_cents=0)
+    judged = rules.difference(terms, Posted(credits_reversed=400), Live(0, 540, 540), cause="test", at=AT)
+    assert await lines_of(books, money_of(judged)) == [
+        (*documented(fact), cents) for fact, cents in zip(LOST, (500, 40), strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("operation", "rows"), OF_THE_PLATFORM, ids=[next(iter(rows)) for _, rows in OF_THE_PLATFORM])
+async def test_money_in_the_book_of_the_platform_moves_as_the_document_says(books, operation, rows):
+    assert await lines_of(books, operation(PLATFORM)) == [(*documented(fact), amount) for fact, amount in rows.items()]
+
+
+def test_every_row_of_money_is_posted_here():
+    posted = [fact for _, rows in (*MONEY, *OF_THE_PLATFORM) for fact in rows] + list(LOST)
+    kind, of_money = "", []
+    for row in rows_of("What is posted today"):
+        kind = row[1] or kind
+        of_money += [row[0]] if kind == "`money`" else []
+    assert len(of_money) == len(posted)
+    assert all(any(row.startswith(fact) for fact in posted) for row in of_money)
 
 
 def test_every_kind_has_a_row_in_the_document():

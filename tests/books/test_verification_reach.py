@@ -97,12 +97,12 @@ async def test_money_that_left_one_book_and_arrived_in_no_other_is_found(books):
     one, other = await new_book(books), await new_book(books)
     leaves = (Transfer("between_books", "stripe_clearing", usd(9)),)
     arrives = (Transfer("stripe_clearing", "between_books", usd(9)),)
-    await post(books, grant(one, "out", 1, transfers=leaves, lot=None))
+    await post(books, grant(one, "out", 1, kind=Kind.MONEY, transfers=leaves, lot=None))
     async with books() as session:
         [found] = (await verify(session, None)).mismatches
         assert (found.organization_id, found.place) == (PLATFORM, "account between_books")
         assert await verify_book(session, one) == []
-    await post(books, grant(other, "in", 1, transfers=arrives, lot=None))
+    await post(books, grant(other, "in", 1, kind=Kind.MONEY, transfers=arrives, lot=None))
     async with books() as session:
         assert (await verify(session, None)).mismatches == []
 

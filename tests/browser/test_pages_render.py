@@ -99,6 +99,20 @@ def shown(seen: Visit, *, returned: str | None = None, now: datetime = NOW, sand
     return screens.screen(seen, returned=returned, sandbox=sandbox, now=now)
 
 
+def paid(method: str = "stripe_checkout", **changes: Any) -> Visit:
+    """A purchase whose receipt says something else than usual."""
+    seen = visit(AttemptState.SUCCEEDED, receipt=True, method=method)
+    for name, value in changes.items():
+        setattr(seen.receipt, name, value)
+    return seen
+
+
+def saying(seen: Visit, reason: str) -> Visit:
+    seen.attempt.reason = reason
+    return seen
+
+
+DEPOSITED = {"subtotal_cents": 0, "discount_cents": 0, "tax_cents": 0}
 X402 = "stripe_x402.exact.usdc"
 WAITS = visit(AttemptState.ACTION_REQUIRED, action=CHECKOUT)
 ASKS = visit(AttemptState.ACTION_REQUIRED, action=DEPOSIT, method=X402)
@@ -117,6 +131,15 @@ SCREENS = {
     "canceled": shown(visit(AttemptState.CANCELED)),
     "canceled on chain": shown(visit(AttemptState.CANCELED, method=X402)),
     "failed": shown(visit(AttemptState.FAILED)),
+    "paid late": shown(paid(late=True)),
+    "paid by bank debit": shown(paid(details={"type": "us_bank_account", "last4": "6789"})),
+    "free": shown(paid(discount_cents=500, tax_cents=0, total_cents=0)),
+    "paid in part": shown(paid(X402, credits=300, **DEPOSITED, total_cents=300)),
+    "paid too much": shown(paid(X402, **DEPOSITED, total_cents=625)),
+    "paid twice": shown(saying(paid(), "A second payment of 5.00 USD arrived; it is kept until it is sent back.")),
+    "paid second": shown(saying(visit(AttemptState.CANCELED), "A second payment of 5.00 USD arrived.")),
+    "looked at": shown(saying(visit(AttemptState.PROCESSING), "A person is looking at it.")),
+    "arrived in part": shown(saying(visit(AttemptState.PROCESSING, method=X402), "300 of 500 cents have arrived.")),
 }
 EVERY = pytest.mark.parametrize("name", SCREENS)
 
@@ -164,7 +187,7 @@ def test_a_page_says_what_it_is_and_what_is_paid_for(name: str) -> None:
     outline = Outline(page.of_screen(screen))
     assert outline.all("html") == [{"lang": "en"}]
     assert f"{texts.words(screen).heading} · Purser" in outline.text
-    assert "500 credits" in outline.text
+    assert f"{screen.credits} credits" in outline.text
     assert "$5.00" in outline.text
     assert len(outline.all("h1")) == 1
     assert "Sandbox: no real money" in outline.text
@@ -218,6 +241,25 @@ def test_a_failed_page_gives_the_reason_in_plain_words() -> None:
     text = Outline(page.of_screen(SCREENS["failed"])).text
     assert "The card was declined." in text
     assert "card_declined" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("paid late", ["Payment received", "it was honoured all the same"]),
+        ("paid by bank debit", ["Payment received", "Bank account"]),
+        ("free", ["Nothing to pay", "covered the whole price", "−$5.00", "$0.00", "Promotion code"]),
+        ("paid in part", ["Part of the payment received", "300 credits", "$5.00", "$3.00", "do not send the rest"]),
+        ("paid too much", ["More arrived than was asked for", "500 credits", "$6.25", "The rest is kept"]),
+        ("paid twice", ["Payment received", "A second payment of 5.00 USD arrived; it is kept"]),
+        ("paid second", ["This payment was canceled", "A second payment of 5.00 USD arrived."]),
+        ("looked at", ["A person is looking at it.", "Please do not pay again"]),
+        ("arrived in part", ["300 of 500 cents have arrived.", "Please do not pay again"]),
+    ],
+)
+def test_each_ending_says_what_happened(name: str, says: list[str]) -> None:
+    text = Outline(page.of_screen(SCREENS[name])).text
+    assert [said for said in says if said not in text] == []
 
 
 def test_a_reason_without_a_code_stays_whole() -> None:

@@ -92,8 +92,7 @@ async def journey(house: House, prepared: dict[str, Any], run: int) -> None:
     for event in events:
         envelope = inbox.Envelope("stripe", event["id"], event["type"], json.dumps(event).encode())
         await inbox.store(house.sessions, envelope, now=house.clock())
-    rails = list(house.rails.values())
-    await processing.process_due(house.sessions, rails=rails, livemode=False, clock=house.clock)
+    await processing.process_due(house.sessions, readers=house.readers, livemode=False, clock=house.clock)
 
 
 def sandbox_of(house: House) -> httpx.AsyncClient:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.flows.severing import severing
-from tests.service import HOST, STRIPE_KEY, WEBHOOK_SECRET, Database, Service, new_agent
+from tests.service import HOST, STRIPE_KEY, WEBHOOK_SECRET, Agent, Database, Service, new_agent
 
 NEW_SECRET = "whsec_of_tomorrow"
 NOBODY = "http://127.0.0.1:9"
@@ -116,3 +116,22 @@ def measured(start_service: Callable[..., Service]) -> Iterator[httpx.Client]:
     limits = {"signups_per_minute": 2, "requests_per_minute": 3, "trusted_proxies": "127.0.0.0/8, fd00::/8"}
     with start_service(**limits).client() as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def generous(start_service: Callable[..., Service]) -> Service:
+    """Bank debits, promotion codes, tax, deposits of any amount; what is paid twice is sent back."""
+    return start_service(
+        checkout_payment_methods="card, us_bank_account",
+        checkout_promotion_codes=True,
+        checkout_tax=True,
+        stripe_crypto_partial=True,
+        second_payment="refund",
+    )
+
+
+@pytest.fixture
+def generous_agent(generous: Service) -> Iterator[Agent]:
+    """A fresh agent of the generous service."""
+    with generous.client() as client:
+        yield new_agent(client)

@@ -1,4 +1,4 @@
-"""What the isolation matrix is made of. `matrix_spending` and `matrix_ledger` add the routes that operators share."""
+"""What the isolation matrix is made of; the routes of operators are in `matrix_spending`, `_ledger` and `_operator`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,6 +80,18 @@ class Keyed:
 
 
 @dataclass(frozen=True)
+class OfOperators:
+    """A route for operators alone, who see every organization. Keys with `scope` or `also` get past its guard.
+
+    `request` is about something that is not there.
+    """
+
+    scope: Scope
+    request: Request
+    also: Scope | None = None
+
+
+@dataclass(frozen=True)
 class Public:
     """A route that needs no token."""
 
@@ -87,4 +99,4 @@ class Public:
     body: dict[str, Any] | None = None
 
 
-Case = Private | Shared | Keyed | Public
+Case = Private | Shared | Keyed | OfOperators | Public

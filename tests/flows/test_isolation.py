@@ -1,6 +1,6 @@
 """The isolation matrix, generated from the route table: principal × route × whose object.
 
-A route that has no entry here, in `matrix_spending` or in `matrix_ledger` fails the first test.
+A route that has no entry here or in a `matrix_…` module fails the first test.
 """
 
 from collections.abc import Callable
@@ -19,8 +19,8 @@ from api.wiring import build
 from billing import operator_keys
 from billing.principals import OF_AGENTS
 from billing.scopes import Scope
-from tests.flows import matrix_ledger, matrix_spending
-from tests.flows.matrix import UNKNOWN, Case, Keyed, Private, Public, Request, Shared
+from tests.flows import matrix_ledger, matrix_operator, matrix_spending
+from tests.flows.matrix import UNKNOWN, Case, Keyed, OfOperators, Private, Public, Request, Shared
 from tests.giving import give, in_house, new_operator
 from tests.service import (
     CHECKOUT,
@@ -108,7 +108,7 @@ OF_PURCHASES: dict[str, list[Case]] = {
 }
 
 
-MATRIX = {**OF_PURCHASES, **matrix_spending.MATRIX, **matrix_ledger.MATRIX}
+MATRIX = {**OF_PURCHASES, **matrix_spending.MATRIX, **matrix_ledger.MATRIX, **matrix_operator.MATRIX}
 
 
 def _routes() -> dict[str, list[Allowed]]:
@@ -130,6 +130,7 @@ PUBLIC = [(route, case) for route in ROUTES for case in MATRIX.get(route, []) if
 PRIVATE = [(route, case) for route in ROUTES for case in MATRIX.get(route, []) if isinstance(case, Private)]
 ABOUT_OBJECTS = [(route, case, request) for route, case in PRIVATE for request in case.requests]
 SHARED = [(route, case) for route in ROUTES for case in MATRIX.get(route, []) if isinstance(case, Shared)]
+OF_OPERATORS = [(route, case) for route in ROUTES for case in MATRIX.get(route, []) if isinstance(case, OfOperators)]
 KEYED = [(route, case) for route in ROUTES for case in MATRIX.get(route, []) if isinstance(case, Keyed)]
 SHARED_OBJECTS = [(route, case) for route, case in SHARED if case.make]
 PRINCIPALS = ("agent", "sibling", "foreigner")
@@ -144,7 +145,8 @@ def test_every_route_has_its_place_in_the_matrix():
 
 
 def test_every_route_asks_for_the_scope_of_the_matrix_and_is_closed_to_agents_as_it_says():
-    guarded = {route: case for route, cases in MATRIX.items() for case in cases if isinstance(case, Shared | Keyed)}
+    of_scopes = Shared | Keyed | OfOperators
+    guarded = {route: case for route, cases in MATRIX.items() for case in cases if isinstance(case, of_scopes)}
     assert {route: [guard.scope for guard in guards] for route, guards in ROUTES.items() if guards} == {
         route: [case.scope] for route, case in guarded.items()
     }
@@ -249,6 +251,22 @@ def test_a_route_about_no_organization_is_served_to_keys_with_its_scope(world, r
     else:
         error_of(answer, 403, "SCOPE_MISSING")
     error_of(_send(world.agent, route, (route.partition(" ")[2], None, None)), 403, "SCOPE_MISSING")
+
+
+@pytest.mark.parametrize(("route", "case"), OF_OPERATORS, ids=names)
+def test_an_operators_route_is_closed_to_everybody_but_keys_with_its_scopes(http, world, route, case):
+    asked = case.request.about("")
+    for caller in (Caller(http, ""), Caller(http, f"pok_{UNKNOWN}{'A' * 43}"), world.revoked, world.revoked_operator):
+        error_of(_send(caller, route, asked), 401, "AUTH_REQUIRED")
+    error_of(_send(world.agent, route, asked), 403, "SCOPE_MISSING")
+    for scope, operator in world.operators.items():
+        answer = _send(operator, route, asked)
+        if scope not in {case.scope, case.also, Scope.ADMIN}:
+            assert error_of(answer, 403, "SCOPE_MISSING")["recovery"]["required_scope"] == case.scope
+        elif "{" in route or route.startswith("POST"):
+            error_of(answer, 404, "NOT_FOUND")
+        else:
+            assert envelope_of(answer)["ok"], answer.text
 
 
 @pytest.mark.parametrize(("route", "case"), SHARED, ids=names)

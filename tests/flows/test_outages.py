@@ -39,9 +39,9 @@ def test_connections_that_died_between_two_requests_are_replaced_unnoticed(agent
 def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_fault_of_ours(agent, service):
     before = service.log().count('"request_failed"')
     head = f"POST /v1/credit-quotes HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {agent.token}\r\n"
-    lines = service.log().count('"route": "/v1/credit-quotes"')
+    lines = service.log().count('"route":"/v1/credit-quotes"')
     with socket.create_connection((HOST, int(service.url.rpartition(":")[2]))) as connection:
         connection.sendall(head.encode() + b"content-length: 99\r\n\r\n" + b'{"credits"')
         time.sleep(0.2)
-    until(lambda: service.log().count('"route": "/v1/credit-quotes"') > lines)
+    until(lambda: service.log().count('"route":"/v1/credit-quotes"') > lines)
     assert service.log().count('"request_failed"') == before

@@ -2,10 +2,11 @@ import json
 import shlex
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 from ledger.ids import parse
-from tests.service import CHECKOUT, DEPOSIT, data_of, error_of, new_agent, new_key
+from tests.service import CHECKOUT, DEPOSIT, STRIPE_KEY, data_of, error_of, new_agent, new_key, until
 
 TERMS = {"credits": 500, "payment_method": CHECKOUT, "idempotency_key": "k"}
 
@@ -36,6 +37,27 @@ def test_quote_answers_the_contracts_fields_and_moves_no_balance(agent):
     assert buy["purchase_idempotency_key"] == f"purchase:{quote['quote_id']}"
     assert buy["command"].startswith(f"image-skill credits buy --provider stripe --quote-id {quote['quote_id']} ")
     assert agent.paid_credits() == 0
+
+
+def test_quote_announces_what_is_owed_and_what_can_be_used_of_it(agent, sandbox):
+    """Spent credits whose payment was refunded are owed, and settled from the next paid grant."""
+    bought = agent.buy(agent.quote())
+    intent = sandbox.pay(bought["checkout_session_id"])["payment_intent"]
+    agent.wait_for_state("succeeded", quote_id=bought["quote_id"])
+    fresh = agent.quote()
+    assert (fresh["owed_credits"], fresh["usable_credits"]) == (0, 500)
+    agent.do("/v1/spends", credits=450)
+    asked = httpx.post(f"{sandbox.url}/v1/refunds", data={"payment_intent": intent}, auth=(STRIPE_KEY, ""), timeout=15)
+    assert asked.status_code == 200, asked.text
+    until(lambda: agent.get("/v1/quota")["limits"].get("owed_credits") == 450)
+    next_one, small = agent.quote(key="next"), agent.quote(credits_=100)
+    assert (next_one["credits"], next_one["owed_credits"], next_one["usable_credits"]) == (500, 450, 50)
+    assert (small["owed_credits"], small["usable_credits"]) == (450, 0)
+    sandbox.pay(agent.buy(next_one)["checkout_session_id"])
+    agent.wait_for_state("succeeded", quote_id=next_one["quote_id"])
+    assert agent.paid_credits() == 50
+    paid = agent.quote(key="next")
+    assert (paid["state"], paid["owed_credits"], paid["usable_credits"]) == ("succeeded", None, None)
 
 
 def test_quote_of_exact_credits_has_no_pack(agent):

@@ -2,13 +2,15 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from uuid import UUID
 
 import httpx
 import pytest
 
 from billing.refusals import Refusal
 from billing.scopes import Scope
-from ledger.ids import parse
+from ledger.ids import external, parse
 from ledger.operations import Caps, Kind
 from tests.giving import about_grant, give, new_operator, organization_of, post_operations, scatter, set_caps
 from tests.service import CHECKOUT, DEPOSIT, PURCHASES, Agent, agent_of, error_of, new_key
@@ -161,6 +163,16 @@ def other_spend(ask):
     return agent.ask("/v1/spends", "k", credits=2)
 
 
+def letter_that_is_done(ask):
+    letter, now = UUID(int=1), datetime.now(UTC)
+    ask("database").rows(
+        "INSERT INTO webhooks.letters (id, source, provider_event_id, type, body, state, next_try_at, received_at)"
+        " VALUES ($1, 'tests', 'evt_done', 'done', '', 'done', $2, $2) ON CONFLICT DO NOTHING", letter, now
+    )  # fmt: skip
+    operator = new_operator(ask("http"), ask("database"), Scope.OPERATE)
+    return operator.ask(f"/v1/operator/letters/{external('letter', letter)}/retry", reason="again")
+
+
 def run_out(ask):
     agent = rich(ask)
     hold = held(agent, expires_in_seconds=1)
@@ -290,6 +302,7 @@ GIVEN_BY = {
     Refusal.LAST_AGENT: last_agent,
     Refusal.AGENT_LIMIT_REACHED: crowded,
     Refusal.SPENDING_CONFLICT: other_spend,
+    Refusal.STATE_CONFLICT: letter_that_is_done,
     Refusal.HOLD_EXPIRED: run_out,
     Refusal.HOLD_CLOSED: closed,
     Refusal.HOLD_FROZEN: frozen,

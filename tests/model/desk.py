@@ -74,11 +74,14 @@ class Desk:
     async def claw_back(self, grant: Operation, credits_: int, *, outcome: Outcome = POSTED) -> Operation:
         return await self.do(Kind.CLAW_BACK, outcome=outcome, scope=SYSTEM_SCOPE, target=grant.id, credits=credits_)
 
-    async def reinstate(self, grant: Operation, credits_: int) -> Operation:
-        return await self.do(Kind.REINSTATE, scope=SYSTEM_SCOPE, target=grant.id, credits=credits_)
+    async def reinstate(self, grant: Operation, credits_: int, *, outcome: Outcome = POSTED) -> Operation:
+        return await self.do(Kind.REINSTATE, outcome=outcome, scope=SYSTEM_SCOPE, target=grant.id, credits=credits_)
 
-    async def freeze(self, grant: Operation) -> None:
-        await self.do(Kind.FREEZE, scope=SYSTEM_SCOPE, target=grant.id)
+    async def write_off(self, grant: Operation, credits_: int, *, outcome: Outcome = POSTED) -> Operation:
+        return await self.do(Kind.WRITE_OFF, outcome=outcome, scope=SYSTEM_SCOPE, target=grant.id, credits=credits_)
+
+    async def freeze(self, grant: Operation, *, outcome: Outcome = POSTED) -> None:
+        await self.do(Kind.FREEZE, outcome=outcome, scope=SYSTEM_SCOPE, target=grant.id)
 
     async def unfreeze(self, grant: Operation) -> None:
         await self.do(Kind.UNFREEZE, scope=SYSTEM_SCOPE, target=grant.id)

@@ -25,7 +25,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 KINDS = st.sampled_from(
     [Kind.SPEND] * 6 + [Kind.GRANT] * 5 + [Kind.HOLD] * 6 + [Kind.CAPTURE] * 4 + [Kind.CLAW_BACK] * 4
     + [Kind.VOID, Kind.EXTEND, Kind.REINSTATE, Kind.FREEZE, Kind.UNFREEZE, Kind.SET_CAPS] * 2
-    + [Kind.SPEND_REFUND] * 4 + [Kind.SETTLE_OWED]
+    + [Kind.SPEND_REFUND] * 4 + [Kind.SETTLE_OWED, Kind.MONEY] + [Kind.WRITE_OFF] * 3
 )  # fmt: skip
 EXPIRIES = st.sampled_from([None, START + HOUR, START + 5 * HOUR, START + DAY, START + 40 * DAY])
 LASTS = st.sampled_from([HOUR, 2 * HOUR, timedelta(minutes=1), DAY, HOLD_MAX, HOLD_MAX + HOUR, -HOUR])
@@ -39,12 +39,22 @@ CAPS = st.builds(
     total=st.sampled_from([None, 40]),
     paused=st.sampled_from([False, False, False, True]),
 )
+OPENING_LOTS = {Kind.GRANT, Kind.SPEND_REFUND, Kind.REINSTATE}
 ABOUT = {
     Kind.CAPTURE: {Kind.HOLD}, Kind.VOID: {Kind.HOLD}, Kind.EXTEND: {Kind.HOLD},
     Kind.SPEND_REFUND: {Kind.SPEND, Kind.CAPTURE}, Kind.CLAW_BACK: {Kind.GRANT}, Kind.REINSTATE: {Kind.GRANT},
-    Kind.FREEZE: {Kind.GRANT}, Kind.UNFREEZE: {Kind.GRANT},
+    Kind.FREEZE: OPENING_LOTS, Kind.UNFREEZE: OPENING_LOTS,
 }  # fmt: skip
-COUNTED = {Kind.SPEND, Kind.HOLD, Kind.CAPTURE, Kind.SPEND_REFUND, Kind.CLAW_BACK, Kind.REINSTATE, Kind.SETTLE_OWED}
+COUNTED = {
+    Kind.SPEND, Kind.HOLD, Kind.CAPTURE, Kind.SPEND_REFUND, Kind.CLAW_BACK, Kind.REINSTATE, Kind.SETTLE_OWED,
+    Kind.WRITE_OFF,
+}  # fmt: skip
+MONEY = st.builds(
+    Transfer,
+    st.sampled_from(["stripe_fees", "disputes", "refunds_payable"]),
+    st.sampled_from(["stripe_clearing", "deferred_revenue"]),
+    st.builds(usd, st.integers(1, 500)),
+)
 
 
 def openings() -> list[Operation]:
@@ -67,10 +77,15 @@ class Pen:
             self._write(book, Kind.SPEND, credits=12, spender=AGENTS[0])
             for credits_, lasts in ((12, DAY), (9, 2 * HOUR), (14, HOLD_MAX)):
                 self._write(book, Kind.HOLD, credits=credits_, spender=AGENTS[0], deadline=START + lasts)
+            self._write(book, Kind.GRANT, lot=LotOpening(LotCause.PROMOTIONAL, 10, None, None, priority=200))
+            reversed_ = self._write(book, Kind.GRANT, lot=LotOpening(LotCause.PAID, 9, usd(9), None, priority=1))
+            self._write(book, Kind.SPEND, credits=9)
+            self._write(book, Kind.CLAW_BACK, credits=9, target=reversed_.id)
         return list(self.written)
 
-    def _write(self, book: UUID, kind: Kind, **content: Any) -> None:
+    def _write(self, book: UUID, kind: Kind, **content: Any) -> Operation:
         self.written.append(Operation(book, kind, AGENTS[0], f"k{len(self.written)}", "model", **content))
+        return self.written[-1]
 
     def operation(self, draw: Draw, now: datetime, *, book: UUID | None = None) -> Operation:
         """One operation under a new key, or, sometimes, other content under an old one."""
@@ -110,13 +125,22 @@ class Pen:
             content["deadline"] = now + draw(LASTS)
         if kind in ABOUT:
             content["target"] = draw(st.sampled_from(self._known(ABOUT[kind], book) or [NOBODY]))
+        if kind is Kind.WRITE_OFF:
+            content |= {"credits": draw(st.integers(1, 5)), "target": draw(st.sampled_from(self._reversed(book)))}
         if kind is Kind.CAPTURE:
             content["final"] = draw(st.booleans())
         if kind is Kind.SET_CAPS:
             content |= {"spender": draw(st.sampled_from(AGENTS)), "caps": draw(CAPS)}
         if kind is Kind.GRANT:
             content |= _grant(draw)
+        if kind is Kind.MONEY:
+            content["transfers"] = tuple(draw(st.lists(MONEY, min_size=1, max_size=3)))
         return content
+
+    def _reversed(self, book: UUID) -> list[UUID]:
+        """What was to be clawed back, the newest first: something of it may be owed."""
+        backs = [made for made in reversed(self.written) if made.kind is Kind.CLAW_BACK]
+        return [made.target for made in backs if made.target and made.organization_id == book] or [NOBODY]
 
     def _known(self, kinds: set[Kind], book: UUID) -> list[UUID]:
         """The newest first; one in a while is of the other book."""

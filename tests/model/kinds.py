@@ -92,17 +92,19 @@ class Book(Ground):
         return []
 
     def grant(self, operation: Operation, now: datetime) -> list[Move]:
+        opening = operation.lot
+        assert opening is not None
+        past = opening.expires_at is not None and opening.expires_at <= now
+        if past and opening.cause is not LotCause.PAID:
+            raise Refused(Outcome.EXPIRES_IN_THE_PAST)
+        issued = sum(other.places[place] for other in self.lots for place in PLACES)
+        if opening.cause is not LotCause.PAID and issued + opening.credits > AMOUNT_MAX:
+            raise Refused(Outcome.TOO_MANY_CREDITS)
+        lot = self.lot_to_join(opening) or self.open_lot(opening, operation.id)
+        return [*self.move(lot, "wallet", "issued", opening.credits), *self.move_money(operation, now)]
+
+    def move_money(self, operation: Operation, _now: datetime) -> list[Move]:
         moves: list[Move] = []
-        if operation.lot is not None:
-            opening = operation.lot
-            past = opening.expires_at is not None and opening.expires_at <= now
-            if past and opening.cause is not LotCause.PAID:
-                raise Refused(Outcome.EXPIRES_IN_THE_PAST)
-            issued = sum(other.places[place] for other in self.lots for place in PLACES)
-            if opening.cause is not LotCause.PAID and issued + opening.credits > AMOUNT_MAX:
-                raise Refused(Outcome.TOO_MANY_CREDITS)
-            lot = self.lot_to_join(opening) or self.open_lot(opening, operation.id)
-            moves += self.move(lot, "wallet", "issued", opening.credits)
         for transfer in operation.transfers:
             self.money[transfer.debit, "debits"] += transfer.money.amount
             self.money[transfer.credit, "credits"] += transfer.money.amount
@@ -302,8 +304,18 @@ class Book(Ground):
             raise Refused(Outcome.NOTHING_TO_SETTLE)
         return moves
 
+    def write_off(self, operation: Operation, _now: datetime) -> list[Move]:
+        lot = self.paid_lot(operation)
+        if operation.credits > lot.owed:
+            raise Refused(Outcome.EXCEEDS_TARGET)
+        lot.owed -= operation.credits
+        return []
+
     def freeze(self, operation: Operation, _now: datetime) -> list[Move]:
-        self.paid_lot(operation).frozen = operation.kind is Kind.FREEZE
+        lot = next((lot for lot in self.lots if lot.grant == operation.target), None)
+        if lot is None:
+            raise Refused(Outcome.GRANT_NOT_FOUND)
+        lot.frozen = operation.kind is Kind.FREEZE
         return []
 
     def set_caps(self, operation: Operation, now: datetime) -> list[Move]:
@@ -317,6 +329,7 @@ class Book(Ground):
 RULES: dict[Kind, Callable[[Book, Operation, datetime], list[Move]]] = {
     Kind.OPENING: Book.opened,
     Kind.GRANT: Book.grant,
+    Kind.MONEY: Book.move_money,
     Kind.SPEND: Book.spend,
     Kind.HOLD: Book.hold,
     Kind.CAPTURE: Book.capture,
@@ -326,6 +339,7 @@ RULES: dict[Kind, Callable[[Book, Operation, datetime], list[Move]]] = {
     Kind.CLAW_BACK: Book.claw_back,
     Kind.REINSTATE: Book.reinstate,
     Kind.SETTLE_OWED: Book.settle_owed,
+    Kind.WRITE_OFF: Book.write_off,
     Kind.FREEZE: Book.freeze,
     Kind.UNFREEZE: Book.freeze,
     Kind.SET_CAPS: Book.set_caps,

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ledger.operations import LotCause
 from ledger.outcomes import Outcome
 from tests.model.desk import BOOK, DAY, HOUR
 
@@ -111,3 +112,128 @@ async def test_a_frozen_lot_is_not_spent_and_still_expires(desk):
 async def test_only_a_paid_grant_is_taken_back(desk):
     gift = await desk.gift(10)
     await desk.claw_back(gift, 1, outcome=Outcome.GRANT_NOT_FOUND)
+
+
+@pytest.mark.parametrize("cause", list(LotCause))
+async def test_any_lot_is_frozen_and_thawed_and_only_a_paid_one_counts_as_paid(desk, cause):
+    grant = await desk.grant(30, cause=cause)
+    await desk.grant(7)
+    await desk.hold(10)
+    paid = 27 if cause is LotCause.PAID else 7
+    for _ in range(2):
+        await desk.freeze(grant)
+        book = await desk.book()
+        assert (book["wallet"], book["frozen"], book["paid"]) == (27, 20, 7)
+    await desk.spend(8, outcome=Outcome.NOT_ENOUGH_CREDITS)
+    for _ in range(2):
+        await desk.unfreeze(grant)
+        book = await desk.book()
+        assert (book["wallet"], book["frozen"], book["paid"]) == (27, 0, paid)
+    await desk.spend(27)
+
+
+async def test_a_gift_does_not_join_a_frozen_lot(desk):
+    frozen = await desk.gift(10)
+    await desk.freeze(frozen)
+    joining = await desk.gift(5)
+    joined = await desk.gift(2)
+    assert [lot["credits"] for lot in await desk.lots()] == [10, 7]
+    await desk.freeze(joined, outcome=Outcome.GRANT_NOT_FOUND)
+    await desk.freeze(joining)
+    assert (await desk.book())["frozen"] == 17
+
+
+async def test_credits_that_came_back_in_a_new_lot_are_frozen_by_what_opened_it(desk):
+    grant = await desk.grant(50, expires_in=HOUR)
+    spent = await desk.spend(20)
+    await desk.claw_back(grant, 30)
+    await desk.wait(2 * HOUR)
+    refund = await desk.refund(spent, 20)
+    reinstated = await desk.reinstate(grant, 30)
+    assert [await desk.lot(2), await desk.lot(3)] == [{"remaining": 20}, {"remaining": 30}]
+    await desk.freeze(refund)
+    await desk.freeze(reinstated)
+    await desk.spend(1, outcome=Outcome.NOT_ENOUGH_CREDITS)
+    await desk.unfreeze(reinstated)
+    await desk.spend(30)
+
+
+async def test_what_opened_no_lot_freezes_nothing(desk):
+    await desk.grant(10)
+    spent = await desk.spend(5)
+    await desk.freeze(spent, outcome=Outcome.GRANT_NOT_FOUND)
+
+
+async def test_a_frozen_gift_still_expires_and_its_captured_hold_waits(desk):
+    gift = await desk.gift(30, expires_in=2 * HOUR)
+    hold = await desk.hold(10)
+    await desk.freeze(gift)
+    await desk.capture(hold, 10, outcome=Outcome.HOLD_FROZEN)
+    await desk.wait(2 * HOUR)
+    await desk.due()
+    assert await desk.lot() == {"expired": 30}
+    book = await desk.book()
+    assert (book["frozen"], book["paid"]) == (0, 0)
+
+
+async def test_a_write_off_lowers_what_is_owed_and_leaves_what_was_consumed(desk):
+    grant = await desk.grant(100)
+    await desk.spend(100)
+    await desk.claw_back(grant, 60)
+    await desk.write_off(grant, 25)
+    assert await desk.lot() == {"consumed": 100, "owed": 35}
+    assert (await desk.lots())[0]["reversed"] == 35
+    assert (await desk.book())["owed"] == 35
+    await desk.write_off(grant, 36, outcome=Outcome.EXCEEDS_TARGET)
+    await desk.write_off(grant, 35)
+    assert await desk.lot() == {"consumed": 100}
+    await desk.write_off(grant, 1, outcome=Outcome.EXCEEDS_TARGET)
+
+
+async def test_what_was_written_off_is_neither_settled_nor_reinstated(desk):
+    grant = await desk.grant(100)
+    await desk.spend(100)
+    await desk.claw_back(grant, 60)
+    await desk.write_off(grant, 25)
+    await desk.grant(50)
+    assert await desk.lot(1) == {"consumed": 100, "settled": 35}
+    await desk.reinstate(grant, 36, outcome=Outcome.EXCEEDS_TARGET)
+    await desk.reinstate(grant, 35)
+    assert [await desk.lot(1), await desk.lot(2)] == [{"consumed": 100}, {"remaining": 50}]
+
+
+async def test_only_what_is_owed_is_written_off_not_what_is_held_taken_or_settled(desk):
+    grant = await desk.grant(100)
+    await desk.spend(40)
+    await desk.hold(30)
+    await desk.claw_back(grant, 100)
+    await desk.grant(15)
+    await desk.write_off(grant, 26, outcome=Outcome.EXCEEDS_TARGET)
+    await desk.write_off(grant, 25)
+    assert await desk.lot(1) == {
+        "held": 30, "held_reversed": 30, "consumed": 40, "clawed_back": 30, "settled": 15,
+    }  # fmt: skip
+
+
+async def test_a_spend_of_a_debt_that_was_written_off_comes_back_whole(desk):
+    grant = await desk.grant(100)
+    spent = await desk.spend(100)
+    await desk.claw_back(grant, 60)
+    await desk.write_off(grant, 50)
+    await desk.refund(spent, 30)
+    assert await desk.lot() == {"remaining": 20, "consumed": 70, "clawed_back": 10}
+
+
+async def test_what_was_written_off_can_be_reversed_again(desk):
+    grant = await desk.grant(10)
+    await desk.spend(10)
+    await desk.claw_back(grant, 10)
+    await desk.claw_back(grant, 1, outcome=Outcome.EXCEEDS_TARGET)
+    await desk.write_off(grant, 4)
+    await desk.claw_back(grant, 4)
+    assert await desk.lot() == {"consumed": 10, "owed": 10}
+
+
+async def test_a_debt_is_written_off_of_a_paid_grant_only(desk):
+    gift = await desk.gift(10)
+    await desk.write_off(gift, 1, outcome=Outcome.GRANT_NOT_FOUND)

@@ -1,22 +1,31 @@
-"""What the tests of the rails share: orders, objects in Stripe's shape, and a loopback server that misbehaves."""
+"""What the tests of the rails share: orders, objects as Stripe shapes them, a server that misbehaves, a sandbox."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import uuid4
 
+import httpx
 import pytest
 import pytest_asyncio
 
+from ledger import ids
 from ledger.money import usd
 from rails.rail import Order
 from rails.stripe_door import StripeDoor
 
+ROOT = Path(__file__).parents[2]
+START_TIMEOUT_S = 15
 FIXTURES = json.loads((Path(__file__).parent / "stripe_fixtures.json").read_text())
 NOW = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
 CREATED = 1_795_248_000
@@ -228,3 +237,54 @@ async def door() -> AsyncIterator[Callable[..., StripeDoor]]:
     yield make
     for each in doors:
         await each.aclose()
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[str]:
+    """The address of a sandbox of the module's own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "sandbox", "--host", "127.0.0.1", "--port", str(port)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            _wait_until_it_listens(port, process)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def _wait_until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    pytest.fail("the sandbox does not listen")
+
+
+@pytest.fixture
+def control(sandbox: str) -> Iterator[Callable[..., Any]]:
+    """Tell the sandbox something: `control(where, **body)`."""
+    with httpx.Client(base_url=sandbox, timeout=10) as client:
+
+        def tell(where: str, /, **body: Any) -> Any:
+            answer = client.post(f"/sandbox/{where}", json=body)
+            assert answer.is_success, answer.text
+            return answer.json()
+
+        yield tell
+
+
+@pytest.fixture
+def at(sandbox: str, door: Callable[..., StripeDoor]) -> StripeDoor:
+    """A door to the sandbox."""
+    return door(sandbox, timeout_s=1.0)
+
+
+@pytest.fixture
+def fresh(order: Order) -> Order:
+    """An order of this test's own, payable for an hour from now."""
+    attempt_id = ids.external("payatt", uuid4())
+    return replace(order, attempt_id=attempt_id, payable_until=datetime.now(UTC) + timedelta(hours=1))

@@ -59,6 +59,19 @@ def test_request_asks_for_one_dollar_price_and_names_the_attempt_everywhere(orde
     }
 
 
+def test_terms_of_the_hosted_page_are_asked_for_and_nothing_else_changes(order: Any) -> None:
+    plain = json.loads(messages.request(order, api_version=API_VERSION).parameters)
+    terms = messages.Terms(payment_methods=("card", "us_bank_account"), promotion_codes=True, tax=True)
+    asked = json.loads(messages.request(order, api_version=API_VERSION, terms=terms).parameters)
+    assert asked["allowed_payment_method_types"] == ["card", "us_bank_account"]
+    assert (asked["allow_promotion_codes"], asked["automatic_tax"]) == (True, {"enabled": True})
+    assert asked["line_items"][0]["price_data"]["tax_behavior"] == "exclusive"
+    changed = {"allowed_payment_method_types", "allow_promotion_codes", "automatic_tax", "line_items"}
+    assert {name: asked[name] for name in asked if name not in changed} == {
+        name: plain[name] for name in plain if name not in changed
+    }
+
+
 def test_price_in_another_currency_is_not_asked_for(order: Any) -> None:
     with pytest.raises(ValueError, match="USD"):
         messages.request(replace(order, price=Money(500, Currency.USDC)), api_version=API_VERSION)
@@ -102,6 +115,47 @@ def test_paid_session_settles_with_the_amounts_of_the_session(session: Any, inte
         total=486,
         details={"brand": "visa", "last4": "4242"},
     )
+
+
+def test_session_paid_by_bank_debit_tells_the_bank_and_the_method(session: Any, intent: Any, charge: Any) -> None:
+    bank = {"type": "us_bank_account", "us_bank_account": {"bank_name": "STRIPE TEST BANK", "last4": "6789"}}
+    paid = intent(latest_charge=charge(payment_method_details=bank))
+    [fact] = messages.facts(session(status="complete", payment_status="paid", payment_intent=paid))
+    assert isinstance(fact, PaymentSettled)
+    assert fact.details == {"type": "us_bank_account", "bank_name": "STRIPE TEST BANK", "last4": "6789"}
+
+
+GIVEN: dict[str, Any] = {
+    "status": "complete",
+    "payment_status": "no_payment_required",
+    "payment_intent": None,
+    "amount_total": 0,
+    "total_details": {"amount_discount": 500, "amount_shipping": 0, "amount_tax": 0},
+}
+
+
+def test_session_that_a_promotion_covers_settles_as_itself_with_nothing_paid(session: Any) -> None:
+    [fact] = messages.facts(session(**GIVEN))
+    assert isinstance(fact, PaymentSettled)
+    assert (fact.payment_kind, fact.payment_id) == ("checkout_session", session()["id"])
+    assert (fact.subtotal, fact.discount, fact.tax, fact.total) == (500, 500, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"amount_total": 1},
+        {"total_details": {"amount_discount": 499, "amount_tax": 0}},
+        {"total_details": {"amount_discount": 500, "amount_tax": 1}},
+        {"total_details": None},
+        {"amount_subtotal": 0, "total_details": {"amount_discount": 0, "amount_tax": 0}},
+        {"payment_intent": {"id": "pi_3Nabc123"}},
+    ],
+    ids=str,
+)
+def test_session_without_payment_that_is_not_given_away_as_a_whole_is_for_a_person(session: Any, change: Any) -> None:
+    [fact] = messages.facts(session(**{**GIVEN, **change}))
+    assert isinstance(fact, Unaccountable)
 
 
 @pytest.mark.parametrize("change", [{"amount_received": 499}, {"currency": "eur"}, {"livemode": True}])

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from rails import stripe_errors
-from rails.rail import OutcomeUnknown, ProviderRefused, RailUnavailable
+from rails.rail import OutcomeStored, OutcomeUnknown, ProviderRefused, RailUnavailable
 from rails.stripe_errors import Failure, Outcome
 
 INVALID = "invalid_request_error"
@@ -27,6 +27,8 @@ TABLE = [
     (Failure(status=424, type="api_error"), Outcome.UNKNOWN, OutcomeUnknown, RailUnavailable),
     (Failure(status=429), Outcome.BUSY, RailUnavailable, RailUnavailable),
     (Failure(status=500, type="api_error"), Outcome.UNKNOWN, OutcomeUnknown, RailUnavailable),
+    (Failure(status=500, type="api_error", replayed=True), Outcome.STORED, OutcomeStored, RailUnavailable),
+    (Failure(status=400, type=INVALID, replayed=True), Outcome.REFUSED, ProviderRefused, ProviderRefused),
     (Failure(status=503), Outcome.UNKNOWN, OutcomeUnknown, RailUnavailable),
 ]
 

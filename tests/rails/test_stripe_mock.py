@@ -10,11 +10,14 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rails import stripe_objects
+from rails.money import RefundOrder
 from rails.rail import Order, ProviderRefused
 from rails.stripe_checkout import messages
 from rails.stripe_door import API_VERSION, StripeDoor
@@ -80,6 +83,11 @@ async def test_parameter_that_stripe_does_not_know_is_refused(at: StripeDoor, or
         ("expire_checkout_session", ["cs_test_1"], "checkout.session"),
         ("retrieve_payment_intent", ["pi_1"], "payment_intent"),
         ("cancel_payment_intent", ["pi_1"], "payment_intent"),
+        ("retrieve_booked_payment_intent", ["pi_1"], "payment_intent"),
+        ("retrieve_refund", ["re_1"], "refund"),
+        ("retrieve_dispute", ["dp_1"], "dispute"),
+        ("retrieve_early_fraud_warning", ["issfr_1"], "radar.early_fraud_warning"),
+        ("retrieve_payout", ["po_1"], "payout"),
     ],
 )
 async def test_call_is_valid_by_stripes_specification(
@@ -94,3 +102,26 @@ async def test_sessions_of_an_intent_and_the_probe_are_valid_by_stripes_specific
     assert session["object"] == "checkout.session"
     await at.probe()
     assert not at.health.probe_due(at._clock())
+
+
+async def test_refund_is_valid_by_stripes_specification(at: StripeDoor) -> None:
+    order = RefundOrder("org_1", "payatt_1", "refund:payatt_1:1", "pi_1", 200)
+    parameters = json.loads(stripe_objects.refund_parameters(order))
+    created = await at.create_refund(parameters, order.provider_key, API_VERSION)
+    assert created["object"] == "refund"
+    with pytest.raises(ProviderRefused):
+        await at.create_refund({**parameters, "because": "of a typing mistake"}, order.provider_key, API_VERSION)
+
+
+@pytest.mark.parametrize("after", [None, "cursor_1"])
+async def test_every_list_is_valid_by_stripes_specification(at: StripeDoor, now: datetime, after: str | None) -> None:
+    day = (now - timedelta(days=1), now)
+    pages = [
+        await at.checkout_sessions_created(*day, after),
+        await at.payment_intents_created(*day, after, API_VERSION),
+        await at.refunds_of_payment_intent("pi_1", after),
+        await at.transactions_of_payout("po_1", after),
+        await at.events(created_gte=day[0], created_lt=day[1], after=after),
+    ]
+    kinds = [page.items[0]["object"] for page in pages]
+    assert kinds == ["checkout.session", "payment_intent", "refund", "balance_transaction", "event"]

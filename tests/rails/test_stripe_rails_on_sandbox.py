@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import datetime
 from typing import Any
-from uuid import uuid4
 
-import httpx
 import pytest
 
-from ledger import ids
 from rails.rail import (
     ActionExpired,
     ActionOpen,
     CheckoutAction,
     Fact,
     Order,
+    OutcomeStored,
     OutcomeUnknown,
     PaymentFailed,
     PaymentProcessing,
@@ -39,58 +32,7 @@ from rails.stripe_x402.rail import StripeX402
 
 pytestmark = pytest.mark.asyncio
 
-ROOT = Path(__file__).parents[2]
-START_TIMEOUT_S = 15
 SETTLE_TIMEOUT_S = 10
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[str]:
-    """The address of a sandbox of this module's own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "sandbox", "--host", "127.0.0.1", "--port", str(port)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            _wait_until_it_listens(port, process)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-
-
-def _wait_until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline and process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    pytest.fail("the sandbox does not listen")
-
-
-@pytest.fixture
-def control(sandbox: str) -> Callable[..., Any]:
-    """Tell the sandbox something: `control(where, **body)`."""
-
-    def tell(where: str, /, **body: Any) -> Any:
-        answer = httpx.post(f"{sandbox}/sandbox/{where}", json=body, timeout=10)
-        assert answer.is_success, answer.text
-        return answer.json()
-
-    return tell
-
-
-@pytest.fixture
-def at(sandbox: str, door: Callable[..., StripeDoor]) -> StripeDoor:
-    return door(sandbox, timeout_s=1.0)
-
-
-@pytest.fixture
-def fresh(order: Order) -> Order:
-    """An order of this test's own, payable for an hour from now."""
-    attempt_id = ids.external("payatt", uuid4())
-    return replace(order, attempt_id=attempt_id, payable_until=datetime.now(UTC) + timedelta(hours=1))
 
 
 @pytest.fixture(params=[StripeCheckout, StripeX402], ids=["stripe_checkout", "stripe_x402"])
@@ -199,6 +141,16 @@ async def test_failing_stripe_leaves_a_write_unknown_and_a_read_unavailable(
         await rail.start(rail.prepare(fresh))
     with pytest.raises(RailUnavailable):
         await rail.read(Reference("payment_intent", "pi_1"))
+
+
+async def test_stored_failure_is_told_from_a_new_one(rail: Rail, fresh: Order, control: Callable[..., Any]) -> None:
+    request = rail.prepare(fresh)
+    control("faults", kind="error_500", path="/v1/*")
+    with pytest.raises(OutcomeUnknown) as new:
+        await rail.start(request)
+    with pytest.raises(OutcomeStored):
+        await rail.start(request)
+    assert new.type is OutcomeUnknown
 
 
 async def test_closed_action_is_expired_and_stays_so(rail: Rail, fresh: Order) -> None:

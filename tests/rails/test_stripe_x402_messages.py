@@ -45,6 +45,36 @@ def test_request_asks_for_a_confirmed_deposit_on_the_network(order: Any) -> None
     }
 
 
+def test_deposit_of_any_amount_is_asked_for_and_says_so_of_itself(order: Any) -> None:
+    request = messages.request(order, network=BASE, api_version=PREVIEW, any_amount=True)
+    parameters = json.loads(request.parameters)
+    crypto = parameters["payment_method_options"]["crypto"]
+    assert crypto["amount_reconciliation"] == {"type": "accept_partial_funding"}
+    assert parameters["metadata"]["purser_any_amount"] == "yes"
+    assert messages.payable_until(parameters) == order.payable_until
+
+
+@pytest.mark.parametrize("received", [300, 500, 700])
+def test_settled_deposit_of_any_amount_says_that_it_was_free_to_differ(deposit_intent: Any, received: Any) -> None:
+    metadata = {**deposit_intent()["metadata"], "purser_any_amount": "yes"}
+    [fact] = messages.facts(deposit_intent(status="succeeded", amount_received=received, metadata=metadata))
+    assert isinstance(fact, PaymentSettled)
+    assert (fact.any_amount, fact.subtotal, fact.total) == (True, 500, received)
+
+
+def test_deposit_that_arrived_in_part_is_on_its_way_and_is_not_asked_for_again(deposit_intent: Any) -> None:
+    [fact] = messages.facts(deposit_intent(status="requires_action", amount_received=300))
+    assert isinstance(fact, PaymentProcessing)
+    assert fact.reason == "300 of 500 cents have arrived."
+
+
+@pytest.mark.parametrize("status", ["canceled", "requires_payment_method"])
+def test_deposit_that_ended_with_a_part_of_the_money_is_for_a_person(deposit_intent: Any, status: Any) -> None:
+    [fact] = messages.facts(deposit_intent(status=status, amount_received=300))
+    assert isinstance(fact, Unaccountable)
+    assert "300 of 500 cents" in fact.reason
+
+
 def test_time_to_pay_comes_back_out_of_the_stored_request(order: Any) -> None:
     until = datetime(2026, 11, 21, 9, 0, 0, 123456, tzinfo=UTC)
     request = messages.request(replace(order, payable_until=until), network=BASE, api_version=PREVIEW)
@@ -109,7 +139,7 @@ def test_object_of_another_rail_is_no_fact_and_no_reference(deposit_intent: Any,
     assert messages.references({"type": "payment_intent.succeeded", "data": {"object": foreign}}) == ()
 
 
-@pytest.mark.parametrize("outcome", ["succeeded", "processing", "payment_failed", "canceled"])
+@pytest.mark.parametrize("outcome", ["succeeded", "partially_funded", "processing", "payment_failed", "canceled"])
 def test_payment_intent_event_refers_to_its_intent(deposit_intent: Any, outcome: Any) -> None:
     event = {"type": f"payment_intent.{outcome}", "data": {"object": deposit_intent()}}
     assert messages.references(event) == (Reference("payment_intent", "pi_3Nabc123"),)

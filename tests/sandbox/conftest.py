@@ -173,6 +173,7 @@ def running() -> Iterator[Sandbox]:
 def sandbox(running: Sandbox) -> Sandbox:
     running.control("DELETE", "faults")
     running.control("PUT", "deliveries", {"mode": "normal"})
+    running.control("PUT", "refunds")
     return running
 
 

@@ -40,6 +40,14 @@ ROUTES: dict[str, tuple[str, str]] = {
     "payment_intents.retrieve": ("_payment_intent_retrieve_params", "PaymentIntentRetrieveParams"),
     "payouts.list": ("_payout_list_params", "PayoutListParams"),
     "payouts.retrieve": ("_payout_retrieve_params", "PayoutRetrieveParams"),
+    "radar.early_fraud_warnings.list": (
+        "radar._early_fraud_warning_list_params",
+        "EarlyFraudWarningListParams",
+    ),
+    "radar.early_fraud_warnings.retrieve": (
+        "radar._early_fraud_warning_retrieve_params",
+        "EarlyFraudWarningRetrieveParams",
+    ),
     "refunds.create": ("_refund_create_params", "RefundCreateParams"),
     "refunds.list": ("_refund_list_params", "RefundListParams"),
     "refunds.retrieve": ("_refund_retrieve_params", "RefundRetrieveParams"),

@@ -21,7 +21,13 @@ def promised(kind: type[Any]) -> dict[str, Any]:
 
     from typing_extensions import get_type_hints
 
-    names = {**vars(stripe), **vars(stripe.checkout), **vars(sys.modules[kind.__module__]), **vars(kind)}
+    names = {
+        **vars(stripe),
+        **vars(stripe.checkout),
+        **vars(stripe.radar),
+        **vars(sys.modules[kind.__module__]),
+        **vars(kind),
+    }
     module = sys.modules[kind.__module__]
     found = {}
     for name, annotation in kind.__annotations__.items():
@@ -77,6 +83,8 @@ def test_every_object_has_what_its_class_promises(sandbox: Sandbox, client: stri
     until(lambda: booked().balance_transaction)
     assert_whole(booked().balance_transaction, stripe.BalanceTransaction)
     assert_whole(client.v1.refunds.create({"payment_intent": intent.id, "amount": 100}), stripe.Refund)
+    warning = sandbox.control("POST", "fraud_warnings", {"payment_intent": intent.id})
+    assert_whole(client.v1.radar.early_fraud_warnings.retrieve(warning["id"]), stripe.radar.EarlyFraudWarning)
     dispute = sandbox.control("POST", "disputes", {"payment_intent": intent.id})
     assert_whole(client.v1.disputes.retrieve(dispute["id"]), stripe.Dispute)
     assert_whole(client.v1.events.list({"limit": 1}).data[0], stripe.Event)

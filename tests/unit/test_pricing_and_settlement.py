@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from billing import packs, posting_rules
 from billing.packs import NotForSale, Offer, Wanted
-from billing.settlements import Expected, disagreement
-from ledger.money import Currency
-from ledger.operations import SYSTEM_SCOPE, LotCause
+from billing.settlements import Allotment, Expected, allotment, disagreement
+from ledger.money import usd
+from ledger.operations import PLATFORM, SYSTEM_SCOPE, Kind, LotCause, LotOpening, Transfer
 from rails.rail import PaymentSettled
 
 OFFER = Offer(
@@ -33,7 +33,7 @@ SETTLED = PaymentSettled(
     total=500,
     details={},
 )
-EXPECTED = Expected(500, "USD", livemode=False)
+EXPECTED = Expected(500, "USD", livemode=False, credits=500)
 
 
 @given(st.integers(1, 5000))
@@ -72,27 +72,113 @@ def test_tax_and_discount_are_part_of_an_agreeing_settlement():
         ({"total": 501}, "total 501"),
         ({"tax": -1, "total": 499}, "out of range"),
         ({"discount": 501, "total": -1}, "out of range"),
+        ({"discount": 500, "total": 0}, "total 0 is not what a payment_intent can be of"),
+        ({"payment_kind": "checkout_session"}, "total 500 is not what a checkout_session can be of"),
+        ({"payment_kind": "checkout_session", "discount": 500, "tax": 1, "total": 1}, "total 1 is not"),
+        ({"any_amount": True, "total": 0}, "less than one credit"),
+        ({"any_amount": True, "total": -1}, "less than one credit"),
+        ({"any_amount": True, "discount": 1}, "discount 1"),
+        ({"any_amount": True, "tax": 1}, "tax 1"),
+        ({"any_amount": True, "payment_kind": "checkout_session"}, "of a checkout_session"),
     ],
 )
 def test_a_settlement_that_differs_in_anything_is_not_granted(change, says):
     assert says in (disagreement(replace(SETTLED, **change), EXPECTED) or "")
 
 
-@given(st.integers(0, 500), st.integers(0, 200), st.integers(1, 5000))
+def test_less_than_one_credit_costs_is_not_granted():
+    dear = replace(EXPECTED, credits=2)
+    assert disagreement(replace(SETTLED, any_amount=True, total=250), dear) is None
+    assert "less than one credit" in (disagreement(replace(SETTLED, any_amount=True, total=249), dear) or "")
+
+
+def test_a_promotion_of_the_whole_price_agrees_and_is_a_promotional_lot_without_money():
+    given_away = replace(SETTLED, payment_kind="checkout_session", payment_id="cs_1", discount=500, total=0)
+    assert disagreement(given_away, EXPECTED) is None
+    operation = bought(given_away, days=30)
+    assert (operation.key, operation.transfers) == ("grant:checkout_session:cs_1", ())
+    assert operation.lot == LotOpening(LotCause.PROMOTIONAL, 500, None, SETTLED.occurred_at + timedelta(days=30))
+
+
+def bought(fact, days=None, expected=EXPECTED):
+    return posting_rules.purchase(
+        fact,
+        organization_id=ORGANIZATION,
+        allotted=allotment(fact, expected),
+        expire_after_days=days,
+        settled_at=fact.occurred_at,
+    )
+
+
+def credited(operation):
+    return {t.credit: t.money.amount for t in operation.transfers}
+
+
+@given(st.integers(0, 499), st.integers(0, 200), st.integers(1, 5000))
 def test_a_purchase_balances_and_its_basis_is_what_was_paid_net_of_tax(discount, tax, credits_):
     fact = replace(SETTLED, discount=discount, tax=tax, total=500 - discount + tax)
-    operation = posting_rules.purchase(fact, organization_id=ORGANIZATION, credits_=credits_, expire_after_days=None)
-    money = {t.credit: t.money.amount for t in operation.transfers if t.money.currency is Currency.USD}
+    operation = bought(fact, expected=replace(EXPECTED, credits=credits_))
+    money = credited(operation)
     assert money.get("deferred_revenue", 0) + money.get("sales_tax_payable", 0) == fact.total
+    assert set(money) <= {"deferred_revenue", "sales_tax_payable"}
     assert operation.lot is not None
     assert operation.lot.basis is not None
     assert operation.lot.basis.amount == fact.total - tax
+    assert operation.lot.credits == credits_
     assert operation.lot.cause is LotCause.PAID
     assert operation.scope == SYSTEM_SCOPE
 
 
+@given(st.integers(1, 1200), st.integers(1, 5000), st.integers(1, 5000))
+def test_another_amount_grants_its_share_and_never_more_than_quoted_and_no_cent_is_lost(received, price, credits_):
+    expected = replace(EXPECTED, price_cents=price, credits=credits_)
+    fact = replace(SETTLED, subtotal=price, total=received, any_amount=True)
+    found = allotment(fact, expected)
+    assert found.basis_cents + found.remainder_cents == received
+    assert found.credits * price <= credits_ * received
+    assert found.credits <= credits_
+    assert (found.remainder_cents > 0) is (received > price)
+    if disagreement(fact, expected) is None:
+        money = credited(bought(fact, expected=expected))
+        assert money == {
+            account: cents
+            for account, cents in (
+                ("deferred_revenue", found.basis_cents),
+                ("deposit_remainder", found.remainder_cents),
+            )
+            if cents
+        }
+
+
+@pytest.mark.parametrize(
+    ("received", "given_for_it"),
+    [
+        (500, Allotment(500, 500)),
+        (300, Allotment(300, 300)),
+        (1, Allotment(1, 1)),
+        (501, Allotment(500, 500, 1)),
+        (900, Allotment(500, 500, 400)),
+    ],
+)
+def test_what_a_deposit_of_another_amount_is_given(received, given_for_it):
+    fact = replace(SETTLED, total=received, any_amount=True)
+    assert disagreement(fact, EXPECTED) is None
+    assert allotment(fact, EXPECTED) == given_for_it
+
+
+def test_a_discounted_price_buys_all_the_credits():
+    assert allotment(replace(SETTLED, discount=100, tax=32, total=432), EXPECTED) == Allotment(500, 400)
+
+
 def test_the_key_of_a_purchase_is_the_payment_and_not_the_letter():
-    operation = posting_rules.purchase(SETTLED, organization_id=ORGANIZATION, credits_=500, expire_after_days=30)
+    operation = bought(SETTLED, days=30)
     assert operation.key == "grant:payment_intent:pi_1"
     assert operation.lot is not None
     assert operation.lot.expires_at == SETTLED.occurred_at + timedelta(days=30)
+
+
+def test_money_that_grants_nothing_stands_in_the_platforms_book_with_its_tax():
+    operation = posting_rules.unallocated(replace(SETTLED, tax=32, total=532))
+    assert (operation.organization_id, operation.kind, operation.lot) == (PLATFORM, Kind.MONEY, None)
+    assert operation.key == "unallocated:payment_intent:pi_1"
+    assert operation.transfers == (Transfer("stripe_clearing", "unallocated_deposits", usd(532)),)

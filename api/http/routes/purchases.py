@@ -8,6 +8,7 @@ from uuid import UUID
 from litestar import get, post
 from litestar.params import FromPath
 
+from api.freshening import freshened
 from api.http import fields
 from api.http.authentication import agents_only
 from api.http.commands import Commands
@@ -20,7 +21,7 @@ from api.http.routes.describe import described
 from api.http.views import purchases as views
 from api.http.views.purchases import Scene
 from api.wiring import House
-from billing import cancellations, purchases, status
+from billing import cancellations, looking, purchases, status
 from billing.database import snapshot
 from billing.fresh import new_key
 from billing.identity import Actor
@@ -124,14 +125,20 @@ async def show_status(request: AnyRequest) -> Envelope:
     reference = query_of(request, fields.StatusAsked).reference
     if reference is None:
         return answer(request, await quota_data(request))
-    organization_id = actor_of(request).organization_id
-    return answer(request, await _found(house_of(request), organization_id, *reference))
+    house, organization_id = house_of(request), actor_of(request).organization_id
+    found = await _by_reference(house, organization_id, *reference)
+    if found.attempt and await freshened(house, found.attempt, found.quote, apart=looking.POLLED_APART):
+        found = await _by_reference(house, organization_id, *reference)
+    return answer(request, views.status(found, _scene(house)))
 
 
 async def _found(house: House, organization_id: UUID, kind: str, reference: str) -> dict[str, Any]:
+    return views.status(await _by_reference(house, organization_id, kind, reference), _scene(house))
+
+
+async def _by_reference(house: House, organization_id: UUID, kind: str, reference: str) -> Status:
     async with snapshot(house.sessions) as session:
-        found = await status.by_reference(session, organization_id, kind=kind, reference=reference, now=house.clock())
-    return views.status(found, _scene(house))
+        return await status.by_reference(session, organization_id, kind=kind, reference=reference, now=house.clock())
 
 
 async def _status(house: House, organization_id: UUID, quote_id: UUID, attempt_id: UUID) -> Status:

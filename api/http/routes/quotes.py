@@ -16,7 +16,9 @@ from api.http.reading import body_of
 from api.http.routes.describe import described
 from api.http.views import quotes as views
 from billing import quotes
+from billing.database import snapshot
 from billing.packs import Wanted
+from ledger import statements
 
 
 @post(
@@ -41,7 +43,10 @@ async def quote(request: AnyRequest) -> Envelope:
         unavailable=house.unavailable(wanted.payment_method),
         now=house.clock(),
     )
-    return answer(request, views.quote_view(made, house.place.offer, Commands(house.settings.url), house.clock()))
+    async with snapshot(house.sessions) as session:
+        balance = await statements.balance(session, actor.organization_id, house.clock())
+    seen = views.quote_view(made, house.place.offer, Commands(house.settings.url), owed=balance.owed, now=house.clock())
+    return answer(request, seen)
 
 
 ROUTES: Final[list[Any]] = [quote]

@@ -14,6 +14,8 @@ from billing.packs import METHODS
 from billing.purchases import Place
 from billing.quotes import state as quote_state
 from billing.quotes import wanted_of
+from billing.reversal_tables import PaymentReversal
+from billing.reversals.telling import REVERSAL_PREFIX
 from billing.status import Status
 from billing.tables import PaymentAttempt, Receipt
 from ledger.ids import external
@@ -41,7 +43,7 @@ def bought(found: Status, attempt: PaymentAttempt, scene: Scene) -> dict[str, An
     """The answer to a buy, new or replayed."""
     quote = found.quote
     return {
-        "state": attempt.state,
+        "state": found.reversed.state or attempt.state,
         "quote_id": external("quote", quote.id),
         "payment_attempt_id": external("payatt", attempt.id),
         "provider": _PROVIDER,
@@ -64,7 +66,7 @@ def status(found: Status, scene: Scene) -> dict[str, Any]:
     quote = found.quote
     on_chain = not METHODS[quote.payment_method].requires_browser
     return {
-        "state": found.attempt.state if found.attempt else quote_state(quote, scene.now),
+        "state": _state(found, scene),
         "quote_id": external("quote", quote.id),
         "live_money": quote.live_money,
         "quote": {**quotes.facts(quote, scene.now), "x402": actions.rail_of_deposits() if on_chain else None},
@@ -72,9 +74,30 @@ def status(found: Status, scene: Scene) -> dict[str, Any]:
         "receipt": _receipt(found.receipt, found.operation),
         "credit_event": _credit_event(found.operation, found.receipt),
         "provider_event": _provider_event(found.receipt),
+        "reversals": [_reversal(row) for row in found.reversed.rows],
         "limits": limits(found.balance),
         "next": _next(found, scene),
         "next_actions": _next_actions(found, scene, path="data.payment_attempt.stripe_x402.payable_instructions"),
+    }
+
+
+def _state(found: Status, scene: Scene) -> str:
+    """A payment that was taken back is `refunded` or `disputed` for the agent; its attempt succeeded all the same."""
+    if found.attempt is None:
+        return quote_state(found.quote, scene.now)
+    return found.reversed.state or found.attempt.state
+
+
+def _reversal(row: PaymentReversal) -> dict[str, Any]:
+    return {
+        "payment_reversal_id": external(REVERSAL_PREFIX, row.id),
+        "kind": row.kind,
+        "status": row.told or row.status,
+        "amount_cents": row.amount_cents,
+        "taken_back_cents": row.live_cents,
+        "occurred_at": at(row.occurred_at),
+        "updated_at": at(row.updated_at),
+        "details": row.details,
     }
 
 
@@ -130,12 +153,15 @@ def _receipt(receipt: Receipt | None, operation: OperationRow | None) -> dict[st
 
 
 def _credit_event(operation: OperationRow | None, receipt: Receipt | None) -> dict[str, Any] | None:
-    """The operation in the books that granted the credits; balances as they were after it."""
+    """The operation in the books that granted the credits; balances as they were after it.
+
+    Where a promotion covered the whole price the credits are promotional: no money stands behind them.
+    """
     if operation is None or receipt is None:
         return None
     return {
         "credit_event_id": external("credit_event", operation.id),
-        "type": "payment_backed_grant",
+        "type": "payment_backed_grant" if receipt.total_cents else "promotional_grant",
         "credits": receipt.credits,
         "journal_seq": operation.seq,
         "occurred_at": at(operation.happened_at),
@@ -159,6 +185,8 @@ def _next(found: Status, scene: Scene) -> dict[str, Any]:
         return _next_purchase(found, scene)
     status_command = commands.status_of_attempt(external("payatt", attempt.id))
     waiting = {"retry_after_seconds": RETRY_AFTER_S, "suggested_commands": [status_command]}
+    if found.reversed.state is not None:
+        return {"agent_action": "look_at_balance", "suggested_commands": [commands.quota()]}
     if attempt.state == AttemptState.SUCCEEDED:
         return {"agent_action": "use_credits", "suggested_commands": [commands.quota()]}
     if attempt.state == AttemptState.PROCESSING:

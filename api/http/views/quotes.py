@@ -14,14 +14,19 @@ from billing.tables import CreditQuote
 from ledger.ids import external
 
 
-def quote_view(quote: CreditQuote, offer: Offer, commands: Commands, now: datetime) -> dict[str, Any]:
-    """The answer to a quote, new or replayed."""
+def quote_view(quote: CreditQuote, offer: Offer, commands: Commands, *, owed: int, now: datetime) -> dict[str, Any]:
+    """The answer to a quote, new or replayed. `owed` credits are taken from the next paid purchase, before any use.
+
+    What is owed now says nothing of a quote that is paid or over.
+    """
     state = quotes.state(quote, now)
     key = purchase_key(external("quote", quote.id))
     return {
         **facts(quote, now),
         "idempotency_key": quote.idempotency_key,
         "pack": _pack(quote, offer),
+        "owed_credits": owed if state == "created" else None,
+        "usable_credits": max(0, quote.credits - owed) if state == "created" else None,
         "next_actions": {"recommended_buy": recommended_buy(quote, commands, key=key) if state == "created" else None},
     }
 

@@ -1,0 +1,46 @@
+"""What an agent may know of the reversals of its purchase, and what they make of the purchase's state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from billing.reversal_tables import PaymentReversal, ReversalKind
+from billing.tables import PaymentAttempt, Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Reversed:
+    """The reversals of one purchase, oldest first. `state` is `refunded` (all of it), `disputed`, or none of both."""
+
+    rows: Sequence[PaymentReversal]
+    state: str | None
+
+
+NOTHING = Reversed((), None)
+
+
+async def of_attempt(session: AsyncSession, attempt: PaymentAttempt, receipt: Receipt | None) -> Reversed:
+    """What was taken back, or asked about, of the attempt's payment; nothing while it has not been granted."""
+    if receipt is None:
+        return NOTHING
+    query = (
+        select(PaymentReversal)
+        .where(
+            col(PaymentReversal.organization_id) == attempt.organization_id,
+            col(PaymentReversal.attempt_id) == attempt.id,
+        )
+        .order_by(col(PaymentReversal.id))
+    )
+    rows = (await session.exec(query)).all()
+    live = {
+        kind: sum(row.live_cents for row in rows if row.kind == kind)
+        for kind in (ReversalKind.REFUND, ReversalKind.DISPUTE)
+    }
+    if live[ReversalKind.DISPUTE]:
+        return Reversed(rows, "disputed")
+    refunded = receipt.total_cents > 0 and live[ReversalKind.REFUND] >= receipt.total_cents
+    return Reversed(rows, "refunded" if refunded else None)

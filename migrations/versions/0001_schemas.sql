@@ -1,0 +1,3 @@
+CREATE SCHEMA ledger;
+CREATE SCHEMA billing;
+CREATE SCHEMA webhooks;

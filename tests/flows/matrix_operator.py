@@ -1,0 +1,35 @@
+"""The isolation matrix of the routes under `/v1/operator`. Requests name things that are not there."""
+
+from billing.scopes import Scope
+from tests.flows.matrix import UNKNOWN, Case, OfOperators, Request
+
+ACT = {"idempotency_key": "{key}", "reason": "a test"}
+ROOT = "/v1/operator"
+LETTER, ATTEMPT, REFUND = f"letter_{UNKNOWN}", f"payatt_{UNKNOWN}", f"refund_{UNKNOWN}"
+
+
+def _looks(path: str) -> list[Case]:
+    return [OfOperators(Scope.OPERATE, Request(path), also=Scope.READ)]
+
+
+def _acts(path: str, **body: object) -> list[Case]:
+    return [OfOperators(Scope.OPERATE, Request(path, {**ACT, **body}))]
+
+
+MATRIX: dict[str, list[Case]] = {
+    f"GET {ROOT}/letters": _looks(f"{ROOT}/letters"),
+    f"GET {ROOT}/letters/{{letter_id}}": _looks(f"{ROOT}/letters/{LETTER}"),
+    f"POST {ROOT}/letters/{{letter_id}}/retry": _acts(f"{ROOT}/letters/{LETTER}/retry"),
+    f"POST {ROOT}/letters/{{letter_id}}/park": _acts(f"{ROOT}/letters/{LETTER}/park"),
+    f"POST {ROOT}/letters/{{letter_id}}/ignore": _acts(f"{ROOT}/letters/{LETTER}/ignore"),
+    f"GET {ROOT}/actions": _looks(f"{ROOT}/actions"),
+    f"GET {ROOT}/attempts": _looks(f"{ROOT}/attempts"),
+    f"GET {ROOT}/attempts/{{attempt_id}}": _looks(f"{ROOT}/attempts/{ATTEMPT}"),
+    f"GET {ROOT}/owed": _looks(f"{ROOT}/owed"),
+    f"POST {ROOT}/owed/{{attempt_id}}/write-off": _acts(f"{ROOT}/owed/{ATTEMPT}/write-off"),
+    f"POST {ROOT}/organizations/{{organization_id}}/freeze": _acts(f"{ROOT}/organizations/org_{UNKNOWN}/freeze"),
+    f"POST {ROOT}/organizations/{{organization_id}}/unfreeze": _acts(f"{ROOT}/organizations/org_{UNKNOWN}/unfreeze"),
+    f"POST {ROOT}/refunds": _acts(f"{ROOT}/refunds", payment_attempt_id=ATTEMPT),
+    f"GET {ROOT}/refunds": _looks(f"{ROOT}/refunds"),
+    f"GET {ROOT}/refunds/{{refund_id}}": _looks(f"{ROOT}/refunds/{REFUND}"),
+}
