@@ -12,6 +12,6 @@ see), `principals` (agent or operator), `spending` (a request as an operation), 
 (what is not final), `looking` (again), `cancellations`, `sweeping` (what is open), `grants` (credits that are given),
 `caps` (what an agent may spend), `fulfillment` (a payment becomes credits), `second_payments` (one that cannot),
 `transactions` and `clearing` (what the provider's balance shows: fees, payouts), `facts` (whatever a provider says
-goes through here), `status`, `activity`, `proofs` (payments, grants, receipts and successes agree). The package
-`reversals` takes payments back.
+goes through here), `status`, `activity`, `proving`, `proofs` and `reversal_proofs` (billing and books agree). The
+package `reversals` takes payments back.
 """

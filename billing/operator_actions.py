@@ -124,7 +124,7 @@ async def once(
         return found, True
     try:
         await act()
-    except IntegrityError:  # somebody was faster with the same key; or else it is another trouble
+    except (IntegrityError, Refused):  # perhaps because the same request was faster; or else it is what it says
         found = await before()
         if found is None:
             raise

@@ -12,37 +12,19 @@ nothing is compared with the platform's journal; a grant of nothing paid must be
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from billing import reversal_proofs
+from billing.proving import Check, Problem
 from billing.settlements import MONEYLESS
 from ledger import ids
 from ledger.operations import LANE, PLATFORM, SYSTEM_SCOPE
 
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that does not agree: whose it is, which check found it, and what is wrong with what."""
-
-    organization_id: UUID
-    check: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A named statement that gives `(organization_id, subject, problem)`; `prefix` is that of its subjects' ids."""
-
-    name: str
-    prefix: str | None
-    statement: str
-
-
-CHECKS: Final = (
+CHECKS: Final[tuple[Check, ...]] = (
     Check(
         "payment is granted",
         None,
@@ -196,6 +178,7 @@ CHECKS: Final = (
         LEFT JOIN billing.payment_attempts AS a ON a.organization_id = r.organization_id AND a.id = r.attempt_id
         WHERE (a.state = 'succeeded' AND a.quote_id = r.quote_id) IS NOT TRUE""",
     ),
+    *reversal_proofs.CHECKS,
 )
 
 

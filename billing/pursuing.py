@@ -49,14 +49,15 @@ async def _search(
     """The request to send instead, when there is one."""
     row = await requests.read(sessions, request_id)
     request = ProviderRequest(row.provider_key, row.parameters, row.api_version)
+    last_call_over = row.created_at + requests.REPLAY_WINDOW + requests.CALLS_OVER
     try:
-        found = await rail.find(request, since=row.created_at, until=clock())
+        found = await rail.find(request, since=row.created_at, until=min(clock(), last_call_over))
     except Exception as error:  # also a bug in reading the list must not be sent for at every turn
         await requests.record_failure(sessions, request_id, RequestState.UNKNOWN, error, clock())
         raise
     if found is None:
         return await _give_up(sessions, rail, request_id, place=place, now=clock())
-    await requests.record_found(sessions, request_id, found, clock())
+    await requests.keep(sessions, rail, request_id, found, clock=clock)
     if found.action is None:
         # It is past the payer already: paid, expired or failed. What it is now is a fact like any other.
         for fact in await rail.look(found.object_id):

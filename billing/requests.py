@@ -126,9 +126,15 @@ async def carry_out(sessions: Sessions, rail: Rail, request_id: RequestId, *, cl
         # A bug in reading the answer says nothing about what was done; and it must not be sent for at every turn.
         await record_failure(sessions, request_id, RequestState.UNKNOWN, error, clock())
         raise
-    if not await record_found(sessions, request_id, Found(object_id(action), action), clock()):
+    await keep(sessions, rail, request_id, Found(object_id(action), action), clock=clock)
+
+
+async def keep(sessions: Sessions, rail: Rail, request_id: RequestId, found: Found, *, clock: Clock) -> None:
+    """Record what the request made, however that was learned, and close it when nobody waits for it any more."""
+    is_waited_for = await record_found(sessions, request_id, found, clock())
+    if found.action is not None and not is_waited_for:
         with suppress(OutcomeUnknown, RailUnavailable, ProviderRefused):
-            await rail.close(object_id(action))
+            await rail.close(found.object_id)
 
 
 async def read(sessions: Sessions, request_id: RequestId) -> ProviderRequestRow:
@@ -201,7 +207,7 @@ async def _record_refusal(sessions: Sessions, request_id: RequestId, error: Prov
 
 
 async def record_found(sessions: Sessions, request_id: RequestId, found: Found, now: datetime) -> bool:
-    """Keep the answer, however it was learned. False when nobody waits for the object: it is better closed."""
+    """Store the answer. False when nobody waits for the object: the attempt has ended, or asked anew."""
     async with sessions() as session, session.begin():
         attempt, row = await both_locked(session, request_id)
         if row.state == RequestState.ANSWERED:

@@ -58,7 +58,10 @@ class Organization(SQLModel, table=True):
     """
 
     __tablename__ = "organizations"
-    __table_args__: ClassVar[Any] = ({"schema": SCHEMA},)
+    __table_args__: ClassVar[Any] = (
+        Index("organizations_stopped", "id", postgresql_where=text("frozen_at IS NOT NULL")),
+        {"schema": SCHEMA},
+    )
     id: UUID = column(Uuid, key=True)
     created_at: datetime = time()
     touched_at: datetime | None = time(null=True)

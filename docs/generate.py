@@ -41,7 +41,8 @@ def attempt_states() -> str:
         "has not ended. `created` covers a request whose outcome is unknown: it is sent again, byte for byte, under",
         "the same provider key, or looked for among the provider's objects; only when nothing came of it is the next",
         "one sent, and the attempt stays `created` (`docs/decisions/0013-no-letter-is-needed.md`). An `expired`",
-        "attempt is opened again by its link while it may be paid (`docs/decisions/0006-a-page-may-be-opened-again.md`).",
+        "attempt is opened again by its link while it may be paid",
+        "(`docs/decisions/0006-a-page-may-be-opened-again.md`).",
         "",
     ]
     return "\n".join(lines)

@@ -12,7 +12,11 @@ from uuid import UUID
 
 ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 LENGTH: Final = 26
-_VALUES: Final = {letter: value for value, letter in enumerate(ALPHABET)}
+_LETTERS: Final = frozenset(ALPHABET)
+_PAIRS: Final = tuple(first + second for first in ALPHABET for second in ALPHABET)
+_SHIFTS: Final = tuple(range(120, -1, -10))
+_DIGITS: Final = str.maketrans(ALPHABET, "0123456789abcdefghijklmnopqrstuv")
+"""From our letters to those that `int` reads in base 32."""
 
 
 class MalformedId(ValueError):
@@ -32,21 +36,15 @@ def uuid7(now: datetime, random_bytes: bytes) -> UUID:
 def external(prefix: str, value: UUID) -> str:
     """The outside form of `value`, as in `quote_01jd…`."""
     number = value.int
-    letters = []
-    for _ in range(LENGTH):
-        letters.append(ALPHABET[number & 31])
-        number >>= 5
-    return f"{prefix}_{''.join(reversed(letters))}"
+    return f"{prefix}_{''.join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])}"
 
 
 def parse(prefix: str, text: str) -> UUID:
     """The UUID inside `text`. Raises `MalformedId` unless it is exactly what `external(prefix, …)` would give."""
     head, _, tail = text.rpartition("_")
-    if head != prefix or len(tail) != LENGTH or any(letter not in _VALUES for letter in tail):
+    if head != prefix or len(tail) != LENGTH or not _LETTERS.issuperset(tail):
         raise MalformedId(f"not an identifier of the form {prefix}_…")
-    number = 0
-    for letter in tail:
-        number = (number << 5) | _VALUES[letter]
+    number = int(tail.translate(_DIGITS), 32)
     if number >= 1 << 128:
         raise MalformedId(f"not an identifier of the form {prefix}_…")
     return UUID(int=number)

@@ -20,7 +20,7 @@ from api.reasons import CannotGoOn
 from api.wiring import House
 from billing import proofs
 from billing.database import snapshot
-from billing.proofs import Problem
+from billing.proving import Problem
 from ledger import ids, statements, verification
 from ledger.chart import BY_CODE
 from ledger.money import Currency, Money

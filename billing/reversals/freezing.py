@@ -37,14 +37,36 @@ async def freeze(sessions: Sessions, organization_id: UUID, *, reason: str, by: 
 
     Raises `Refused(NOT_FOUND)`.
     """
-    await _mark(sessions, organization_id, now, act=Act.FREEZE, reason=reason, by=by, now=now)
-    return await _all(sessions, organization_id, Kind.FREEZE, now)
+    async with sessions() as session, session.begin():
+        organization = await _locked(session, organization_id)
+        organization.frozen_at = organization.frozen_at or now
+        await _record(session, organization_id, Act.FREEZE, reason=reason, by=by, now=now)
+    return await _freeze_all(sessions, organization_id, now)
 
 
 async def unfreeze(sessions: Sessions, organization_id: UUID, *, reason: str, by: Acting, now: datetime) -> int:
-    """Let the organization spend again; how many lots were freed. Raises `Refused(NOT_FOUND)`."""
-    await _mark(sessions, organization_id, None, act=Act.UNFREEZE, reason=reason, by=by, now=now)
-    return await _all(sessions, organization_id, Kind.UNFREEZE, now)
+    """Let the organization spend again; how many lots were freed. Raises `Refused(NOT_FOUND)`.
+
+    The mark goes with the last lots, in one transaction: what dies before it has freed nothing for good.
+    """
+    freed = 0
+    for _ in range(ROUNDS_MAX):
+        try:
+            async with sessions() as session, session.begin():
+                organization = await _locked(session, organization_id)
+                operations = await _of_lots(session, organization_id, Kind.UNFREEZE, now)
+                if len(operations) < LOTS_AT_ONCE:
+                    organization.frozen_at = None
+                    await _record(session, organization_id, Act.UNFREEZE, reason=reason, by=by, now=now)
+                if operations:
+                    await posting.post(session, operations)
+        except posting.BehindSchedule:
+            await catch_up(sessions, organization_id)
+            continue
+        freed += len(operations)
+        if len(operations) < LOTS_AT_ONCE:
+            return freed
+    raise RuntimeError(f"organization {organization_id} has more lots than {ROUNDS_MAX} rounds free")
 
 
 async def is_frozen(session: AsyncSession, organization_id: UUID) -> bool:
@@ -69,60 +91,54 @@ async def keep_frozen(sessions: Sessions, *, limit: int, now: datetime) -> int:
     )
     async with sessions() as session:
         found = (await session.exec(query)).all()
-    return sum([await _all(sessions, organization_id, Kind.FREEZE, now) for organization_id in found])
+    return sum([await _freeze_all(sessions, organization_id, now) for organization_id in found])
 
 
-async def _mark(
-    sessions: Sessions,
-    organization_id: UUID,
-    frozen_at: datetime | None,
-    *,
-    act: Act,
-    reason: str,
-    by: Acting,
-    now: datetime,
+async def _locked(session: AsyncSession, organization_id: UUID) -> Organization:
+    """The organization, so that two do not freeze and free it at once. Raises `Refused(NOT_FOUND)`."""
+    query = select(Organization).where(col(Organization.id) == organization_id).with_for_update(key_share=True)
+    organization = (await session.exec(query.execution_options(populate_existing=True))).first()
+    if organization is None:
+        raise Refused(Refusal.NOT_FOUND, "there is no such organization")
+    return organization
+
+
+async def _record(
+    session: AsyncSession, organization_id: UUID, act: Act, *, reason: str, by: Acting, now: datetime
 ) -> None:
-    async with sessions() as session, session.begin():
-        query = select(Organization).where(col(Organization.id) == organization_id).with_for_update(key_share=True)
-        organization = (await session.exec(query)).first()
-        if organization is None:
-            raise Refused(Refusal.NOT_FOUND, "there is no such organization")
-        organization.frozen_at = None if frozen_at is None else organization.frozen_at or frozen_at
-        await record(
-            session,
-            by,
-            act,
-            organization_id=organization_id,
-            subject=external("org", organization_id),
-            reason=reason,
-            details={},
-            now=now,
-        )
+    await record(
+        session,
+        by,
+        act,
+        organization_id=organization_id,
+        subject=external("org", organization_id),
+        reason=reason,
+        details={},
+        now=now,
+    )
 
 
-async def _all(sessions: Sessions, organization_id: UUID, kind: Kind, now: datetime) -> int:
-    changed = 0
+async def _freeze_all(sessions: Sessions, organization_id: UUID, now: datetime) -> int:
+    frozen = 0
     for _ in range(ROUNDS_MAX):
         try:
             async with sessions() as session, session.begin():
-                operations = await _of_lots(session, organization_id, kind, now)
+                if (await _locked(session, organization_id)).frozen_at is None:
+                    break
+                operations = await _of_lots(session, organization_id, Kind.FREEZE, now)
                 if operations:
                     await posting.post(session, operations)
         except posting.BehindSchedule:
             await catch_up(sessions, organization_id)
             continue
-        changed += len(operations)
+        frozen += len(operations)
         if len(operations) < LOTS_AT_ONCE:
             break
-    return changed
+    return frozen
 
 
 async def _of_lots(session: AsyncSession, organization_id: UUID, kind: Kind, now: datetime) -> Sequence[Operation]:
-    """The next lots to freeze or to free, under the organization's lock, so that two do not free and freeze at once."""
-    marked = select(Organization).where(col(Organization.id) == organization_id).with_for_update(key_share=True)
-    organization = (await session.exec(marked.execution_options(populate_existing=True))).one()
-    if (organization.frozen_at is not None) != (kind is Kind.FREEZE):
-        return ()
+    """The next lots to freeze or to free, at most `LOTS_AT_ONCE`; what a warning froze is not freed."""
     warned = select(ReversalStanding.payment_id).where(
         col(ReversalStanding.organization_id) == organization_id, col(ReversalStanding.frozen)
     )

@@ -8,6 +8,7 @@ CREATE TABLE billing.organizations (
   frozen_at TIMESTAMP WITH TIME ZONE,
   PRIMARY KEY (id)
 );
+CREATE INDEX organizations_stopped ON billing.organizations (id) WHERE frozen_at IS NOT NULL;
 
 CREATE TABLE webhooks.letters (
   id UUID NOT NULL,

@@ -231,7 +231,7 @@ async def test_a_deposit_of_another_amount_that_was_not_agreed_to_is_parked(buye
 
 async def test_a_payment_that_arrived_in_part_says_how_much_while_it_is_waited_for(buyer):
     quote, fact = await deposit(buyer, 300)
-    await buyer.apply(PaymentProcessing(*about(fact), reason="300 of 500 cents have arrived."))
+    await buyer.apply(replace(PaymentProcessing(*about(fact)), reason="300 of 500 cents have arrived."))
     found = await buyer.status(quote)
     assert (found.attempt.state, found.attempt.reason) == ("processing", "300 of 500 cents have arrived.")
     assert found.action is None

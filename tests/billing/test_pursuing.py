@@ -16,7 +16,15 @@ from billing.refusals import Refusal, Refused
 from billing.requests import RequestId
 from billing.tables import ProviderRequestRow
 from ledger import ids
-from rails.rail import Found, OutcomeStored, OutcomeUnknown, RailUnavailable
+from rails.rail import (
+    ActionExpired,
+    ActionOpen,
+    Found,
+    OutcomeStored,
+    OutcomeUnknown,
+    ProviderRequest,
+    RailUnavailable,
+)
 from tests.service import CHECKOUT, DEPOSIT, STRIPE_KEY, free_port
 
 PATHS = {CHECKOUT: "/v1/checkout/sessions", DEPOSIT: "/v1/payment_intents"}
@@ -172,13 +180,15 @@ async def test_a_late_answer_to_a_request_that_was_replaced_changes_nothing_and_
 ):
     quote, attempt = await buy_with_fault(buyer, quiet_sandbox, "error_500")
     await pursue(buyer, attempt)
-    house, now_due = buyer.house, (await buyer.status(quote)).action
-    late = replace(now_due, session_id="cs_late")
-    first = RequestId(attempt.organization_id, attempt.id, 1)
-    wanted = await requests.record_found(house.sessions, first, Found("cs_late", late), house.clock())
-    assert wanted is False
+    house, now_due, rail = buyer.house, (await buyer.status(quote)).action, buyer.house.rails[CHECKOUT]
+    first, second = await requests_of(buyer, attempt)
+    late = await rail.start(ProviderRequest(f"late:{first.provider_key}", second.parameters, second.api_version))
+    request_id = RequestId(attempt.organization_id, attempt.id, 1)
+    await requests.keep(house.sessions, rail, request_id, Found(late.session_id, late), clock=house.clock)
     found = await buyer.status(quote)
     assert (found.attempt.object_id, found.action) == (now_due.session_id, now_due)
+    assert [type(fact) for fact in await rail.look(late.session_id)] == [ActionExpired]
+    assert [type(fact) for fact in await rail.look(now_due.session_id)] == [ActionOpen]
 
 
 async def test_a_page_that_is_delivered_too_late_is_refused_and_the_next_one_asked_for(buyer, quiet_sandbox):

@@ -9,6 +9,7 @@ from uuid import UUID
 import httpx
 
 from billing import proofs
+from billing.database import snapshot
 from ledger import statements
 from ledger.ids import parse
 from ledger.operations import PLATFORM
@@ -45,8 +46,8 @@ def payments_of(service: Service, agent: Agent) -> list[tuple[str, str, int]]:
 
 
 async def books_of(house: Any, organization_id: UUID) -> dict[str, int]:
-    """Balances of money and credits, and nothing that does not verify."""
-    async with house.sessions() as session:
+    """Balances of money and credits at one moment (fees are booked meanwhile), and nothing that does not verify."""
+    async with snapshot(house.sessions) as session:
         assert await verify_book(session, organization_id) == []
         assert await proofs.problems(session, organization_id, limit=10) == []
         return {row.code: row.balance for row in await statements.trial_balance(session, organization_id)}

@@ -1,6 +1,7 @@
 """Operators and letters over HTTP: seen without secrets, retried and put aside once, and every act recorded."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -74,6 +75,15 @@ def test_a_retried_letter_waits_for_the_worker_again_and_the_act_is_recorded_wit
     assert (again["replayed"], again["action"]) == (True, done["action"])
     recorded = operator.get(ACTIONS, action="retry_letter", limit=1)["actions"]
     assert recorded == [done["action"]]
+
+
+def test_the_same_request_sent_often_at_once_acts_once(operator, letter):
+    name, key = letter("parked"), new_key()
+    with ThreadPoolExecutor(4) as crowd:
+        sent = [crowd.submit(act, operator, f"{LETTERS}/{name}/retry", key) for _ in range(4)]
+        answers = [data_of(each.result()) for each in sent]
+    assert sorted(each["replayed"] for each in answers) == [False, True, True, True]
+    assert len({each["action"]["action_id"] for each in answers}) == 1
 
 
 def test_a_waiting_letter_is_put_aside_with_the_reason_and_only_a_waiting_one(operator, letter):

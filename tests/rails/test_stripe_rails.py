@@ -13,6 +13,7 @@ from rails.rail import (
     ActionOpen,
     DepositAction,
     OutcomeUnknown,
+    PaymentProcessing,
     PaymentSettled,
     ProviderRefused,
     Reference,
@@ -160,6 +161,23 @@ async def test_closing_a_deposit_that_arrived_first_gives_the_settlement(
     [fact] = await StripeX402(door(server.base)).close("pi_3Nabc123")
     assert isinstance(fact, PaymentSettled)
     assert (fact.subtotal, fact.total) == (500, 500)
+
+
+async def test_a_deposit_that_arrived_in_part_is_not_canceled(scripted: Any, door: Any, deposit_intent: Any) -> None:
+    server = await scripted((200, deposit_intent(amount_received=300)))
+    [fact] = await StripeX402(door(server.base), any_amount=True).close("pi_3Nabc123")
+    assert isinstance(fact, PaymentProcessing)
+    assert fact.reason == "300 of 500 cents have arrived."
+    assert [request.method for request in server.requests] == ["GET"]
+
+
+async def test_a_deposit_of_any_amount_of_which_nothing_arrived_is_canceled(
+    scripted: Any, door: Any, deposit_intent: Any
+) -> None:
+    server = await scripted((200, deposit_intent(amount_received=0)), (200, deposit_intent(status="canceled")))
+    [fact] = await StripeX402(door(server.base), any_amount=True).close("pi_3Nabc123")
+    assert type(fact) is ActionExpired
+    assert server.requests[-1].path == "/v1/payment_intents/pi_3Nabc123/cancel"
 
 
 async def test_deposit_that_cannot_be_closed_and_stays_payable_is_a_refusal(

@@ -31,7 +31,7 @@ async def test_a_database_outage_is_survived_and_said_once_for_each_chore(house_
         stop.set()
         await asyncio.wait_for(working, 5)
     said = [line["chore"] for line in lines if line["event"] == "worker_in_trouble"]
-    assert sorted(said) == ["letters", "requests", "sweep"], lines
+    assert sorted(said) == ["alerts", "freezes", "letters", "requests", "sweep"], lines
     assert all("exc_info" not in line or line["exc_info"] is None for line in lines)
 
 

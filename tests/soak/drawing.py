@@ -1,15 +1,16 @@
 """One agent's part of the plan, drawn: what it buys, what is spent meanwhile, what is taken back and given back.
 
 Every act is tried out on the oracle first, so that a plan holds only what can be done, and says what it must end in.
-Left out is what would be decided by who comes first: a warning about a payment whose dispute is over or of which
+Left out is what would be decided by who comes first: a warning about a payment that is disputed already or of which
 nothing is left, captures and purchases that pay a debt while an organization is stopped.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
-from typing import Final
+from typing import Final, TypeVar
 
 from tests.soak.book import Book, Lot
 from tests.soak.steps import (
@@ -28,6 +29,9 @@ from tests.soak.steps import (
     MoveRefund,
     Rail,
     Refund,
+    RefundBy,
+    RefundEnd,
+    RefundStart,
     Spend,
     Step,
     Unfreeze,
@@ -35,6 +39,8 @@ from tests.soak.steps import (
     Warn,
     WriteOff,
 )
+
+T = TypeVar("T")
 
 CREDITS_MIN, CREDITS_MAX = 60, 2000
 BREAKS: Final = (
@@ -50,6 +56,8 @@ _CARD: Final[dict[Ending, int]] = {
 _DEPOSIT: Final[dict[Ending, int]] = {
     "paid": 45, "wrong amount": 10, "abandoned": 5, "expired": 5, "failed": 5, "canceled": 5, "late": 5,
 }  # fmt: skip
+_REFUND_STARTS: Final[dict[RefundStart, int]] = {"by itself": 2, "pending": 1, "requires_action": 1}
+_REFUNDED_BY: Final[dict[RefundBy, int]] = {"operator": 2, "dashboard": 1}
 _DISPUTE_STARTS: Final[dict[DisputeStart, int]] = {"withdrawn": 60, "inquiry": 25, "announced": 15}
 _DISPUTE_MOVES: Final[dict[str, dict[DisputeMove, int]]] = {
     "inquiry": {"respond": 3, "escalate": 4, "win": 3},
@@ -73,9 +81,13 @@ _AFTER_MOVE: Final[dict[tuple[str, DisputeMove], str]] = {
 APPEALED_SHARE: Final = 0.35
 
 
-def granted(buy: Buy) -> Granted:
-    """What a payment brings. A credit costs a cent; a promotion lowers what is paid and not what is given."""
-    if buy.ending == "wrong amount" and buy.sent:
+def granted(buy: Buy, *, partial: bool) -> Granted:
+    """What a payment brings. A credit costs a cent; a promotion lowers what is paid and not what is given.
+
+    A transfer of another amount is taken where the service takes such; else it is matched by nobody, and the right one
+    follows.
+    """
+    if buy.ending == "wrong amount" and partial:
         return Granted(min(buy.credits, buy.sent), buy.sent, 0, max(0, buy.sent - buy.credits))
     paid = buy.credits - buy.credits * buy.off // 100
     return Granted(buy.credits, paid + buy.tax, buy.tax, 0)
@@ -85,7 +97,7 @@ def granted(buy: Buy) -> Granted:
 class _Refunded:
     number: int
     cents: int
-    states: tuple[str, ...]
+    ends: Mapping[RefundEnd, int]
     """What may still become of it."""
 
 
@@ -116,13 +128,14 @@ class Drawing:
     disputes: dict[str, _Disputed] = field(default_factory=dict)
     cards: set[int] = field(default_factory=set)
     disputed: set[int] = field(default_factory=set)
-    questioned: set[int] = field(default_factory=set)
-    """Payments whose dispute is over, or that were warned of: a warning of them comes too late."""
+    lost: set[int] = field(default_factory=set)
+    """Payments that a bank decided against: Stripe refunds nothing more of them."""
+    warned: set[int] = field(default_factory=set)
 
     def draw(self) -> list[Step]:
         while self.bought < self.purchases:
             self._buy()
-            for _ in range(self.chance.randint(0, 4)):
+            for _ in range(self.chance.randint(1, 7)):
                 self._anything()
         for name in list(self.refunds):
             self._move_refund(name)
@@ -163,7 +176,7 @@ class Drawing:
             case "write off":
                 self._write_off()
 
-    def _one_of(self, weights: dict[str, int]) -> str:
+    def _one_of(self, weights: Mapping[T, int]) -> T:
         return self.chance.choices(list(weights), list(weights.values()))[0]
 
     def _name(self, what: str) -> str:
@@ -176,8 +189,7 @@ class Drawing:
     def _buy(self) -> None:
         self.bought += 1
         rail: Rail = "card" if self.chance.random() < 0.6 else "deposit"
-        endings: dict[str, int] = dict(_CARD if rail == "card" else _DEPOSIT)
-        ending: Ending = self._one_of(endings)  # type: ignore[assignment]
+        ending = self._one_of(_CARD if rail == "card" else _DEPOSIT)
         if self.book.stopped and self.book.balance.owed:
             ending = "canceled"
         credits_ = self.chance.randint(CREDITS_MIN, CREDITS_MAX)
@@ -189,10 +201,10 @@ class Drawing:
             tax, self.promoted = (0, True) if off == 100 else (tax, self.promoted)
         if ending == "wrong amount":
             sent = max(1, credits_ + self.chance.choice((-40, -1, 1, 35)))
-        buy = Buy(self.bought, rail, credits_, ending, tax, off, sent if self.partial else -sent, self._broken())
+        buy = Buy(self.bought, rail, credits_, ending, tax, off, sent, self._broken())
         brings = ("paid", "late", "declined then paid", "reopened then paid", "debit arrives", "wrong amount")
         if ending in brings:
-            terms = granted(buy) if buy.sent >= 0 else Granted(credits_, credits_, 0, 0)
+            terms = granted(buy, partial=self.partial)
             self.granted[self.bought] = terms
             self.book.grant(self.bought, terms.credits, terms.cents)
             if rail == "card" and ending != "debit arrives" and terms.cents:
@@ -232,7 +244,7 @@ class Drawing:
 
     def _payment(self, *, cards: bool = False) -> Lot | None:
         """A payment of which something can still be taken back, and which no bank holds now."""
-        busy = {one.number for one in self.disputes.values()}
+        busy = {one.number for one in self.disputes.values()} | self.lost
         found = [
             lot for lot in self.book.lots
             if lot.rest_cents > 0 and lot.number not in busy and (not cards or lot.number in self.cards - self.disputed)
@@ -246,30 +258,30 @@ class Drawing:
         rest = lot.rest_cents
         cents = rest if self.chance.random() < 0.4 else self.chance.randint(1, rest)
         name = self._name("refund")
-        start = self.chance.choice(("by itself", "by itself", "pending", "requires_action"))
-        by = self.chance.choice(("operator", "operator", "dashboard"))
+        start = self._one_of(_REFUND_STARTS)
+        by = self._one_of(_REFUNDED_BY)
         refund = Refund(name, lot.number, cents, by, start, self._broken() if by == "operator" else None)
         self.book.reverse(lot.number, name, cents)
-        ends = ("fail",) if start == "by itself" else ("settle", "settle", "cancel", "fail")
+        ends: dict[RefundEnd, int] = {"fail": 1} if start == "by itself" else {"settle": 2, "cancel": 1, "fail": 1}
         if start != "by itself" or self.chance.random() < 0.3:
             self.refunds[name] = _Refunded(lot.number, cents, ends)
         self._add(refund)
 
     def _move_refund(self, name: str) -> None:
         refund = self.refunds.pop(name)
-        end = self.chance.choice(refund.states)
+        end = self._one_of(refund.ends)
         if end == "settle":
             if self.chance.random() < 0.25:
-                self.refunds[name] = _Refunded(refund.number, refund.cents, ("fail",))
+                self.refunds[name] = _Refunded(refund.number, refund.cents, {"fail": 1})
         else:
             self.book.reverse(refund.number, name, 0)
-        self._add(MoveRefund(name, end))  # type: ignore[arg-type]
+        self._add(MoveRefund(name, end))
 
     def _dispute(self) -> None:
         lot = self._payment(cards=True)
         if lot is None:
             return
-        start: DisputeStart = self._one_of(dict(_DISPUTE_STARTS))  # type: ignore[arg-type,assignment]
+        start = self._one_of(_DISPUTE_STARTS)
         cents = lot.rest_cents if self.chance.random() < 0.7 else self.chance.randint(1, lot.rest_cents)
         name = self._name("dispute")
         self.disputed.add(lot.number)
@@ -280,29 +292,29 @@ class Drawing:
 
     def _move_dispute(self, name: str) -> None:
         dispute = self.disputes[name]
-        moves: dict[str, int] = dict(_DISPUTE_MOVES[dispute.state])
-        move: DisputeMove = self._one_of(moves)  # type: ignore[assignment]
-        held_before = dispute.state not in {"inquiry", "inquiry under review", "announced"}
+        move = self._one_of(_DISPUTE_MOVES[dispute.state])
+        was_withdrawn = dispute.state not in {"inquiry", "inquiry under review", "announced"}
         dispute.state = _AFTER_MOVE[dispute.state, move]
         if move in {"escalate", "withdraw"}:
             self.book.reverse(dispute.number, name, dispute.cents)
+        if dispute.state.startswith("lost"):
+            self.lost.add(dispute.number)
         if dispute.state == "over":
+            self.lost.discard(dispute.number)
             self.book.reverse(dispute.number, name, 0)
             self.book.lot(dispute.number).warned = False
-        if dispute.state == "over" or dispute.state == "lost again" or not (dispute.state != "lost" or dispute.appealable):
-            self.questioned.add(dispute.number)
+        if dispute.state in {"over", "lost again"} or (dispute.state == "lost" and not dispute.appealable):
             del self.disputes[name]
-        fee_returned = move == "win" and held_before and self.chance.random() < 0.3
+        fee_returned = move == "win" and was_withdrawn and self.chance.random() < 0.3
         self._add(MoveDispute(name, move, fee_returned))
 
     def _warn(self) -> None:
-        found = [
-            lot for lot in self.book.lots if lot.remaining and lot.number in self.cards - self.questioned
-        ]  # fmt: skip
+        early = self.cards - self.disputed - self.warned
+        found = [lot for lot in self.book.lots if lot.remaining and lot.number in early]
         if found:
             lot = self.chance.choice(found)
             lot.warned = True
-            self.questioned.add(lot.number)
+            self.warned.add(lot.number)
             self._add(Warn(lot.number))
 
     def _stop(self, *, stop: bool) -> None:

@@ -12,6 +12,7 @@ Ending = Literal[
     "paid", "late", "declined then paid", "reopened then paid", "debit arrives", "debit returns", "abandoned",
     "expired", "canceled", "wrong amount", "failed",
 ]  # fmt: skip
+RefundBy = Literal["operator", "dashboard"]
 RefundStart = Literal["by itself", "pending", "requires_action"]
 RefundEnd = Literal["settle", "cancel", "fail"]
 DisputeStart = Literal["inquiry", "withdrawn", "announced"]
@@ -82,7 +83,7 @@ class Refund:
     name: str
     number: int
     cents: int
-    by: Literal["operator", "dashboard"]
+    by: RefundBy
     start: RefundStart
     broken: Break | None = None
 

@@ -1,0 +1,104 @@
+"""Verification of what was taken back, kept and paid out: every line of the provider's balance stands in the books.
+
+What a line did to clearing is the line's own net, but for a payment of ours, whose gross came with its grant. So
+clearing over all books is what the provider's balance says, line by line; and what was taken back in credits is what
+the lots say, and in money what the reversals say.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from billing.proving import Check
+
+CHECKS: Final = (
+    Check(
+        "line is posted",
+        None,
+        """
+        SELECT b.organization_id, 'line ' || b.id AS subject,
+               CASE WHEN b.operation_id IS NULL THEN 'moves ' || due.cents || ' cents of clearing and is not posted'
+                    WHEN o.id IS NULL THEN 'has no operation in the journal of its organization'
+                    ELSE concat_ws(' ', 'moves', due.cents, 'cents of clearing, and its operation', m.cents) END
+                 AS problem
+        FROM billing.balance_transactions AS b
+        CROSS JOIN LATERAL (
+          SELECT CASE WHEN b.category = 'charge' AND b.attempt_id IS NOT NULL THEN -b.fee_cents ELSE b.net_cents END
+            AS cents
+        ) AS due
+        LEFT JOIN ledger.operations AS o
+          ON o.organization_id = b.organization_id AND o.id = b.operation_id
+        LEFT JOIN LATERAL (
+          SELECT coalesce(sum(CASE WHEN t.debit = 'stripe_clearing' THEN t.amount ELSE -t.amount END), 0) AS cents
+          FROM ledger.transfers AS t
+          WHERE t.lane = o.lane AND t.organization_id = o.organization_id AND t.seq = o.seq
+            AND 'stripe_clearing' IN (t.debit, t.credit)
+        ) AS m ON true
+        WHERE CASE WHEN b.operation_id IS NULL THEN due.cents = 0
+                   ELSE o.scope = :system AND o.kind = 'money' AND o.key = 'balance:' || b.id AND m.cents = due.cents
+              END IS NOT TRUE""",
+    ),
+    Check(
+        "posted line is kept",
+        None,
+        """
+        SELECT o.organization_id, 'operation ' || o.seq || ' ' || o.key AS subject,
+               'is of a line of the balance that is not kept' AS problem
+        FROM ledger.operations AS o
+        WHERE o.lane = :lane AND o.scope = :system AND o.kind = 'money' AND o.key LIKE 'balance:%'
+          AND NOT EXISTS (SELECT FROM billing.balance_transactions AS b
+                          WHERE b.organization_id = o.organization_id AND b.operation_id = o.id)""",
+    ),
+    Check(
+        "credits taken back are in the lot",
+        None,
+        """
+        SELECT s.organization_id, s.payment_kind || ' ' || s.payment_id AS subject,
+               concat_ws(' ', 'took back', s.credits_reversed, 'credits, wrote off', s.credits_written_off,
+                         'and its lot says', l.reversed) AS problem
+        FROM billing.reversal_standings AS s
+        LEFT JOIN billing.external_payments AS p ON p.kind = s.payment_kind AND p.external_id = s.payment_id
+        LEFT JOIN ledger.operations AS o
+          ON o.organization_id = p.organization_id AND o.id = p.operation_id
+        LEFT JOIN ledger.lot_openings AS g
+          ON g.lane = o.lane AND g.organization_id = o.organization_id AND g.seq = o.seq
+        LEFT JOIN ledger.lots AS l
+          ON l.lane = g.lane AND l.organization_id = g.organization_id AND l.lot = g.lot
+        WHERE (l.reversed = s.credits_reversed - s.credits_written_off) IS NOT TRUE""",
+    ),
+    Check(
+        "lot taken back has a standing",
+        None,
+        """
+        SELECT l.organization_id, 'lot ' || l.lot AS subject,
+               'is taken back by ' || l.reversed || ' credits without a reversal of its payment' AS problem
+        FROM ledger.lots AS l
+        WHERE l.lane = :lane AND l.reversed > 0
+          AND NOT EXISTS (
+            SELECT FROM ledger.lot_openings AS g
+            JOIN ledger.operations AS o
+              ON o.lane = g.lane AND o.organization_id = g.organization_id AND o.seq = g.seq
+            JOIN billing.external_payments AS p ON p.organization_id = o.organization_id AND p.operation_id = o.id
+            JOIN billing.reversal_standings AS s ON s.payment_kind = p.kind AND s.payment_id = p.external_id
+            WHERE g.lane = l.lane AND g.organization_id = l.organization_id AND g.lot = l.lot)""",
+    ),
+    Check(
+        "money taken back is that of the reversals",
+        None,
+        """
+        SELECT p.organization_id, p.kind || ' ' || p.external_id AS subject,
+               concat_ws(' ', 'has refunds of', r.refunds, 'and lost disputes of', r.lost, 'and posted',
+                         coalesce(s.refunded_cents, 0), 'and', coalesce(s.lost_cents, 0)) AS problem
+        FROM billing.external_payments AS p
+        LEFT JOIN billing.reversal_standings AS s ON s.payment_kind = p.kind AND s.payment_id = p.external_id
+        CROSS JOIN LATERAL (
+          SELECT coalesce(sum(v.live_cents) FILTER (WHERE v.kind = 'refund'), 0) AS refunds,
+                 coalesce(sum(v.live_cents) FILTER (WHERE v.kind = 'dispute' AND v.lost), 0) AS lost
+          FROM billing.payment_reversals AS v
+          WHERE v.organization_id = p.organization_id AND v.attempt_id = p.attempt_id
+            AND v.payment_kind = p.kind AND v.payment_id = p.external_id
+        ) AS r
+        WHERE p.purpose = 'granted'
+          AND (coalesce(s.refunded_cents, 0), coalesce(s.lost_cents, 0)) <> (r.refunds, r.lost)""",
+    ),
+)
