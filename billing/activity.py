@@ -63,7 +63,8 @@ def payment_backed_granted(session: AsyncSession, quote: CreditQuote, receipt: R
             id=new_id(now),
             type=EventType.PAYMENT_BACKED_GRANTED,
             occurred_at=now,
-            summary=f"{receipt.credits} credits were granted for a settled payment.",
+            summary=f"{receipt.credits} credits were granted for "
+            + ("a settled payment." if receipt.total_cents else "a promotion of the whole price."),
             operation="credits.buy",
             subject_type="receipt",
             subject_id=external("receipt", receipt.id),

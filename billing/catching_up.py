@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 from uuid import UUID
 
 from billing.database import Sessions
 from ledger import posting
+
+Done = TypeVar("Done")
+
+
+async def once_more(sessions: Sessions, act: Callable[[], Awaitable[Done]]) -> Done:
+    """`act`, a whole transaction that posts; where a book must catch up first, that is done and `act` done again.
+
+    Raises `posting.BehindSchedule` when as much fell due in the meantime once more.
+    """
+    try:
+        return await act()
+    except posting.BehindSchedule as behind:
+        await catch_up(sessions, behind.organization_id)
+    return await act()
 
 
 async def catch_up(sessions: Sessions, organization_id: UUID) -> None:

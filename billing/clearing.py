@@ -20,6 +20,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from billing import transactions, watching
+from billing.catching_up import once_more
 from billing.database import Sessions
 from billing.judging import Judged, LetterLock, Verdict
 from billing.requests import locked_attempt
@@ -56,8 +57,14 @@ async def apply(
 ) -> Judged:
     """Apply `fact`; the letter, if any, becomes done with the last of it.
 
-    Raises `posting.BehindSchedule` when a book must catch up first.
+    Raises only when something is broken; then nothing of a transaction stays.
     """
+    return await once_more(sessions, lambda: _apply(sessions, fact, livemode=livemode, now=now, letter=letter))
+
+
+async def _apply(
+    sessions: Sessions, fact: ChargeBooked | PayoutSeen, *, livemode: bool, now: datetime, letter: LetterLock | None
+) -> Judged:
     if fact.livemode is not livemode:
         return Judged(Verdict.PARKED, f"livemode is {fact.livemode}, this service runs with {livemode}")
     try:

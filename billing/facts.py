@@ -5,11 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from billing import clearing, fulfillment
-from billing.catching_up import catch_up
 from billing.database import Sessions
 from billing.judging import Judged, LetterLock
 from billing.reversals import applying
-from ledger import posting
 from rails.money import ChargeBooked, DisputeSeen, FraudWarned, MoneyFact, PayoutSeen, RefundSeen
 from rails.rail import Fact
 
@@ -19,18 +17,8 @@ async def apply(
 ) -> Judged:
     """Apply `fact` once. `letter` is given with the last fact of a letter and becomes done in the same transaction.
 
-    A book that fell far behind catches up first. Raises only when something is broken; then nothing stays.
+    Raises only when something is broken; then nothing stays.
     """
-    try:
-        return await _apply(sessions, fact, livemode=livemode, now=now, letter=letter)
-    except posting.BehindSchedule as behind:
-        await catch_up(sessions, behind.organization_id)
-    return await _apply(sessions, fact, livemode=livemode, now=now, letter=letter)
-
-
-async def _apply(
-    sessions: Sessions, fact: Fact | MoneyFact, *, livemode: bool, now: datetime, letter: LetterLock | None
-) -> Judged:
     match fact:
         case Fact():
             return await fulfillment.apply(sessions, fact, livemode=livemode, now=now, letter=letter)

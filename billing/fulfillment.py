@@ -20,15 +20,16 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from billing import activity, posting_rules, quotes, second_payments, watching
 from billing.attempts import AttemptState, Happening, after
-from billing.catching_up import catch_up
+from billing.catching_up import once_more
 from billing.database import Sessions
 from billing.fresh import new_id
 from billing.judging import Judged, LetterLock, Verdict
 from billing.requests import locked_attempt
+from billing.reversals import freezing
 from billing.settlements import Allotment, Expected, allotment, disagreement
 from billing.tables import CreditQuote, ExternalPayment, PaymentAttempt, ProviderRequestRow, Purpose, Receipt
 from ledger import ids, posting
-from ledger.operations import Operation
+from ledger.operations import Kind, Operation
 from ledger.outcomes import Posted
 from rails.rail import (
     ActionExpired,
@@ -53,11 +54,7 @@ async def apply(
 
     Raises only when something is broken; then nothing of the transaction stays.
     """
-    try:
-        return await _apply(sessions, fact, livemode=livemode, now=now, letter=letter)
-    except posting.BehindSchedule as behind:
-        await catch_up(sessions, behind.organization_id)
-    return await _apply(sessions, fact, livemode=livemode, now=now, letter=letter)
+    return await once_more(sessions, lambda: _apply(sessions, fact, livemode=livemode, now=now, letter=letter))
 
 
 async def _apply(sessions: Sessions, fact: Fact, *, livemode: bool, now: datetime, letter: LetterLock | None) -> Judged:
@@ -184,12 +181,19 @@ async def _settle(
         await watching.watch(session, fact.payment_kind, fact.payment_id, now=now, after=FEE_AFTER)
     if quote.settled_at is None:
         granted = _grant(session, fact, quote, attempt, allotted=allotment(fact, expected), now=now)
-        return Judged(Verdict.APPLIED), (granted,)
+        return Judged(Verdict.APPLIED), await _frozen_if_stopped(session, granted, now)
     if fact.total:
         kept = await second_payments.keep(session, fact, quote, attempt, now)
         return Judged(Verdict.APPLIED, second_payments.REASON), (kept,)
     second_payments.end(attempt, now, reason=None)
     return Judged(Verdict.NOTHING_NEW, "nothing was paid for a quote that has been paid"), ()
+
+
+async def _frozen_if_stopped(session: AsyncSession, granted: Operation, now: datetime) -> Sequence[Operation]:
+    """Real money is honoured also for an organization that an operator has stopped; what it bought is stopped too."""
+    if granted.lot is None or not await freezing.is_frozen(session, granted.organization_id):
+        return (granted,)
+    return granted, freezing.freezing(granted.organization_id, granted.id, Kind.FREEZE, at=now)
 
 
 def _grant(

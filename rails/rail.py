@@ -35,7 +35,7 @@ class OutcomeUnknown(Exception):
 
 
 class OutcomeStored(OutcomeUnknown):
-    """The provider keeps a failure as its answer to this key: sending again tells nothing more.
+    """The provider keeps another answer to this key, or was sent other content under it: sending again tells nothing.
 
     What became of the request shows only among the provider's objects (`Rail.find`).
     """

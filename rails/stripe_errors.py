@@ -8,6 +8,7 @@
 | 401, 403 | `KEY_REFUSED` | `RailUnavailable` | `RailUnavailable` | no, at once |
 | any other 4xx in Stripe's shape | `REFUSED` | `ProviderRefused` | `ProviderRefused` | yes |
 | the same 5xx again, replayed from the key | `STORED` | `OutcomeStored` | `RailUnavailable` | yes |
+| the key was used with other content | `STORED` | `OutcomeStored` | `RailUnavailable` | yes |
 | anything else | `UNKNOWN` | `OutcomeUnknown` | `RailUnavailable` | no |
 
 Anything else is a 5xx, a 424, a time-out, a dropped connection or an answer that is not Stripe's. A 500 is unknown
@@ -26,6 +27,8 @@ from typing import Final
 from rails.rail import OutcomeStored, OutcomeUnknown, ProviderRefused, RailUnavailable
 
 MESSAGE_CHARS_MAX: Final = 300
+IDEMPOTENCY_ERROR: Final = "idempotency_error"
+"""The key was used with other parameters: after a restore from a backup, by ourselves. What it made can be found."""
 
 _WORD: Final = re.compile(r"[\w*]+(?::[\w*]+)*", re.ASCII)
 _NAME: Final = re.compile(r"[a-z]+\d?(?:_[a-z]{1,12}\d?)*", re.ASCII)
@@ -84,7 +87,7 @@ def outcome(failure: Failure) -> Outcome:
         return Outcome.BUSY
     if failure.status in _BY_STATUS:
         return _BY_STATUS[failure.status]
-    if failure.status >= 500 and failure.replayed:
+    if (failure.status >= 500 and failure.replayed) or failure.type == IDEMPOTENCY_ERROR:
         return Outcome.STORED
     stripe_shaped = failure.type is not None
     return Outcome.REFUSED if 400 <= failure.status < 500 and stripe_shaped else Outcome.UNKNOWN

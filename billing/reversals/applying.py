@@ -21,6 +21,7 @@ from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from billing import transactions, watching
+from billing.catching_up import once_more
 from billing.database import Sessions
 from billing.fresh import new_id
 from billing.judging import Judged, LetterLock, Verdict
@@ -47,8 +48,14 @@ async def apply(
 ) -> Judged:
     """Apply `fact`; the letter, if any, becomes done in the same transaction.
 
-    Raises `posting.BehindSchedule` when the book must catch up first; nothing has been done then.
+    Raises only when something is broken; then nothing stays.
     """
+    return await once_more(sessions, lambda: _apply(sessions, fact, livemode=livemode, now=now, letter=letter))
+
+
+async def _apply(
+    sessions: Sessions, fact: Reversal, *, livemode: bool, now: datetime, letter: LetterLock | None
+) -> Judged:
     try:
         async with sessions() as session, session.begin():
             if letter is not None and not await letter.lock(session):

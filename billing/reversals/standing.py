@@ -47,11 +47,12 @@ async def of_payment(session: AsyncSession, kind: str, external_id: str) -> Exte
 
 
 async def granted_payment(session: AsyncSession, attempt: PaymentAttempt) -> ExternalPayment | None:
-    """The payment that an attempt was granted for; none when there is none."""
+    """The payment that an attempt was granted for; none when there is none, or when nothing was to be paid."""
     query = select(ExternalPayment).where(
         col(ExternalPayment.organization_id) == attempt.organization_id,
         col(ExternalPayment.attempt_id) == attempt.id,
         col(ExternalPayment.purpose) == Purpose.GRANTED,
+        col(ExternalPayment.amount_cents) > 0,
     )
     return (await session.exec(query)).first()
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from billing.catching_up import catch_up
+from billing.catching_up import once_more
 from billing.database import Sessions
 from billing.operator_actions import Act, Acting, record
 from billing.refusals import Refusal, Refused
@@ -96,11 +96,7 @@ async def write_off(
 
     Raises `Refused`: NOT_FOUND, AMOUNT_EXCEEDS_REST when less is owed (also when it was settled meanwhile).
     """
-    try:
-        return await _write_off(sessions, attempt_id, credits_, reason=reason, by=by, now=now)
-    except posting.BehindSchedule as behind:
-        await catch_up(sessions, behind.organization_id)
-    return await _write_off(sessions, attempt_id, credits_, reason=reason, by=by, now=now)
+    return await once_more(sessions, lambda: _write_off(sessions, attempt_id, credits_, reason=reason, by=by, now=now))
 
 
 async def _write_off(

@@ -11,7 +11,7 @@ from billing.judging import Verdict
 from billing.operator_actions import COMMAND_LINE
 from billing.refusals import Refusal, Refused
 from billing.reversals import freezing, writing_off
-from ledger.operations import Kind
+from ledger.operations import SYSTEM_SCOPE, Kind, LotCause, LotOpening
 from tests.billing.conftest import Buyer
 from tests.billing.reversing import Paid, paid
 
@@ -252,10 +252,13 @@ async def test_an_operator_freezes_an_organization_and_lets_it_go(payment: Paid)
     assert (await payment.balance()).spendable == 0
     assert await freezing.freeze(house.sessions, organization_id, **known) == 0
     later = await paid(payment.buyer, name="later")
+    assert (await later.balance()).spendable == 0
+    await later.post(Kind.GRANT, scope=SYSTEM_SCOPE, lot=LotOpening(LotCause.PROMOTIONAL, 7, None, None))
+    assert (await later.balance()).spendable == 7
     assert await freezing.keep_frozen(house.sessions, limit=10, now=house.clock()) == 1
     assert (await later.balance()).spendable == 0
-    assert await freezing.unfreeze(house.sessions, organization_id, **known) == 2
-    assert (await later.balance()).spendable == 1000
+    assert await freezing.unfreeze(house.sessions, organization_id, **known) == 3
+    assert (await later.balance()).spendable == 1007
 
 
 async def test_any_order_of_readings_ends_in_the_same_books(buyer: Buyer):

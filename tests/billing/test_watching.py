@@ -18,9 +18,15 @@ def name():
     return f"pi_{uuid.uuid4().hex}"
 
 
+@pytest.fixture(scope="module")
+def quiet_database(new_databases):
+    """A database of this module's own: what other tests watch would come first."""
+    return new_databases("watching")
+
+
 @pytest.fixture
 async def house(quiet_house):
-    """The house; what was watched in it does not concern other tests."""
+    """The house; what was watched in it does not concern the next test."""
     yield quiet_house
     async with quiet_house.sessions() as session, session.begin():
         for one in (await session.exec(select(WatchedObject))).all():

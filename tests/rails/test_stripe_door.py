@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from rails.rail import OutcomeUnknown, ProviderRefused, RailUnavailable
+from rails.rail import OutcomeStored, OutcomeUnknown, ProviderRefused, RailUnavailable
 from rails.stripe_door import API_VERSION
 
 pytestmark = pytest.mark.asyncio
@@ -64,7 +64,7 @@ async def write_and_read(door: Any) -> Any:
         (409, stripe_error("idempotency_error", code="idempotency_key_in_use"), (RailUnavailable, RailUnavailable)),
         (401, stripe_error(), (RailUnavailable, RailUnavailable)),
         (403, stripe_error(), (RailUnavailable, RailUnavailable)),
-        (400, stripe_error("idempotency_error"), (ProviderRefused, ProviderRefused)),
+        (400, stripe_error("idempotency_error"), (OutcomeStored, RailUnavailable)),
         (400, stripe_error(code="payment_method_types_no_longer_supported"), (ProviderRefused, ProviderRefused)),
         (404, stripe_error(code="resource_missing"), (ProviderRefused, ProviderRefused)),
     ],

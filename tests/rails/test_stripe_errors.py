@@ -16,7 +16,7 @@ TABLE = [
     (Failure(status=200), Outcome.UNKNOWN, OutcomeUnknown, RailUnavailable),
     (Failure(status=302), Outcome.UNKNOWN, OutcomeUnknown, RailUnavailable),
     (Failure(status=400, type=INVALID), Outcome.REFUSED, ProviderRefused, ProviderRefused),
-    (Failure(status=400, type="idempotency_error"), Outcome.REFUSED, ProviderRefused, ProviderRefused),
+    (Failure(status=400, type="idempotency_error"), Outcome.STORED, OutcomeStored, RailUnavailable),
     (Failure(status=400, type=INVALID, code="rate_limit"), Outcome.BUSY, RailUnavailable, RailUnavailable),
     (Failure(status=401, type=INVALID), Outcome.KEY_REFUSED, RailUnavailable, RailUnavailable),
     (Failure(status=402, type="card_error"), Outcome.REFUSED, ProviderRefused, ProviderRefused),
@@ -90,9 +90,9 @@ def test_ordinary_word_is_left_alone(word: Any) -> None:
 
 
 def test_refusal_without_a_code_is_named_by_its_type() -> None:
-    refusal = stripe_errors.exception(Failure(status=400, type="idempotency_error"), writing=True)
+    refusal = stripe_errors.exception(Failure(status=400, type="card_error"), writing=True)
     assert isinstance(refusal, ProviderRefused)
-    assert refusal.code == "idempotency_error"
+    assert refusal.code == "card_error"
 
 
 def test_long_message_is_cut() -> None:

@@ -21,8 +21,8 @@ async def test_verify_says_that_proofs_agree_and_names_a_payment_that_was_never_
     await connection.execute("SET session_replication_role = replica")
     await connection.execute(
         "INSERT INTO billing.external_payments"
-        " (kind, external_id, organization_id, attempt_id, operation_id, created_at)"
-        " SELECT 'payment_intent', 'pi_forged', u, u, u, now() FROM gen_random_uuid() AS u"
+        " (kind, external_id, organization_id, attempt_id, purpose, amount_cents, operation_id, created_at)"
+        " SELECT 'payment_intent', 'pi_forged', u, u, 'granted', 500, u, now() FROM gen_random_uuid() AS u"
     )
     await connection.close()
     ended = purser(folder, "verify", **settings)

@@ -29,8 +29,7 @@ def buy(lived: Lived, order: Buy) -> None:
 
 
 def _state(lived: Lived, order: Buy) -> str:
-    """The attempt's own state: what a purchase is called changes when its payment is taken back."""
-    return str(lived.status(order.number)["payment_attempt"]["state"])
+    return str(lived.status(order.number)["state"])
 
 
 def _quote(lived: Lived, order: Buy) -> dict[str, Any]:
@@ -107,9 +106,9 @@ def _reopened(lived: Lived, order: Buy, before: str) -> str:
         lived.insist(
             lambda: lived.agent.client.get(f"/pay/{lived.attempts[order.number]}"), what=f"link {order.number}"
         )
-        attempt = lived.status(order.number)["payment_attempt"]
-        found = attempt.get("checkout_session_id")
-        return found if attempt["state"] == "action_required" and found not in {None, before} else None
+        purchase = lived.status(order.number)
+        found = purchase["payment_attempt"]["checkout_session_id"]
+        return found if purchase["state"] == "action_required" and found not in {None, before} else None
 
     return lived.wait(look, what=f"another page of attempt {order.number}")
 

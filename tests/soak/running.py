@@ -14,7 +14,7 @@ from tests.soak.plan import Plan
 from tests.soak.report import Report
 from tests.soak.reversing import act
 from tests.soak.stage import Stage, standing
-from tests.soak.storm import Storm, last_payout
+from tests.soak.storm import Storm, pay_out
 
 
 def soak(plan: Plan, *, minutes: float, logs: Path | None = None) -> Report:
@@ -47,7 +47,7 @@ def _come_to_rest(stage: Stage) -> dict[str, int]:
     """What nobody paid ends, what is at Stripe goes to the bank; what is left to do then."""
     ours.let_the_day_pass(stage)
     ours.wait_until_quiet(stage)
-    last_payout(stage)
+    pay_out(stage, automatic=True)
     return ours.wait_until_quiet(stage)
 
 
