@@ -10,13 +10,14 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 PYTEST := $(PY) -m pytest -n 2 -rs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-long bench check-format check-lint check-types check-architecture format lock clean
+.PHONY: help demo serve test test-long soak bench check-format check-lint check-types check-architecture format lock clean
 
 help: ## print this list
 	@echo "make demo       walk one agent through both rails, on a service that is removed afterwards"
 	@echo "make serve      run the service in ./.purser until Ctrl-C; options: make serve ARGS='--port 9000'"
 	@echo "make test       format, lint, types, architecture and tests; at most 10 minutes"
 	@echo "make test-long  what takes longer"
+	@echo "make soak       hundreds of attempts while everything goes wrong, then every number compared; ARGS='--seed 7'"
 	@echo "make bench      measure every row of bench/, half an hour; options: make bench PGLEDGER=path ARGS='--rounds 3'"
 	@echo "make format     put the code into its form"
 	@echo "make lock       compile pyproject.toml into the two lock files (needs uv)"
@@ -35,6 +36,10 @@ test: check-format check-lint check-types check-architecture
 test-long: .venv/.test
 	$(PYTEST) -m long
 	$(PYTEST) --postgres-version=16 -m "not long" tests/books tests/model tests/house tests/billing
+
+# A few minutes, a page at the end, exit status 1 when anything differs: docs/soak.md.
+soak: .venv/.test
+	@$(PY) -m tests.soak $(ARGS)
 
 # Each row alone: python -m bench.<row>. With a checkout of pgledger its own SQL is measured, else our re-implementation.
 bench: .venv/.test

@@ -3,8 +3,8 @@ together.
 
 `settings` reads the environment, `wiring` makes a `House` of them, `logs` says how lines look, `metrics` what is
 counted, `alerts` how payments and letters stand, `alarms` (pure) when that is worth saying, `refunds` sends one,
-`freshening` reads a stuck payment again, `worker` is the loop that turns letters into grants. `http/` is the API under
-`/v1`, `pages/` the human's link `/pay/{attempt}`. `cli` is the door of the command line, `command_line/` what its
-commands print, `reasons` why one cannot go on, `demo/` the walk of `make demo`. `running/` serves, embeds, migrates and
-checks; `postgres/` supervises the embedded PostgreSQL.
+`freshening` reads a stuck payment again, `windows` (pure) counts so many in a minute, `worker` is the loop that turns
+letters into grants. `http/` is the API under `/v1`, `pages/` the human's link `/pay/{attempt}`. `cli` is the door of
+the command line, `command_line/` what its commands print, `reasons` why one cannot go on, `demo/` the walk of `make
+demo`. `running/` serves, embeds, migrates and checks; `postgres/` supervises the embedded PostgreSQL.
 """

@@ -18,6 +18,7 @@ from api.alarms import Alarms
 from api.metrics import LaneMetrics
 from api.reasons import UNUSABLE_SETTINGS, CannotGoOn
 from api.settings import Settings
+from api.windows import Window
 from billing.bearers import Bearers
 from billing.database import ANSWER_TIMEOUT_S, Sessions, connector, engine, sessions
 from billing.packs import METHODS, STRIPE_CHECKOUT, STRIPE_X402
@@ -33,6 +34,8 @@ from rails.stripe_x402.rail import StripeX402
 
 NOT_CONFIGURED: Final = "not configured on this service"
 PORT_MAX: Final = 65_535
+LOOKS_PER_MINUTE: Final = 20
+LOOKS_AT_ONCE: Final = 5
 
 _SCHEMES: Final = frozenset({"postgres", "postgresql", "postgresql+asyncpg"})
 _PARAMETERS: Final = {
@@ -71,6 +74,9 @@ class House:
     clock: Clock = now
     alarms: Alarms = field(default_factory=Alarms, repr=False)
     """Which alerts last, as the worker of this process knows."""
+    looks: Window = field(default_factory=lambda: Window(LOOKS_PER_MINUTE), repr=False)
+    """How often each organization makes us ask the provider by asking after its payments."""
+    looking_now: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOKS_AT_ONCE), repr=False)
     letters_arrived: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a letter was stored by this process, so that its worker need not wait for its next look."""
 

@@ -84,13 +84,15 @@ async def _letters(house: House) -> bool:
 
 async def _requests(house: House) -> bool:
     """Learn what became of requests without a known outcome. Each failure is recorded on its request, with back-off."""
-    for method, request_id in await requests.due(house.sessions, now=house.clock()):
-        rail = house.rails.get(method)
-        if rail is None:
-            continue
+    for method, request_id in await requests.due(house.sessions, house.rails.keys(), now=house.clock()):
         try:
             await pursuing.pursue(
-                house.sessions, rail, request_id, livemode=house.livemode, place=house.place, clock=house.clock
+                house.sessions,
+                house.rails[method],
+                request_id,
+                livemode=house.livemode,
+                place=house.place,
+                clock=house.clock,
             )
         except (OutcomeUnknown, RailUnavailable, ProviderRefused) as error:
             log.warning("request_not_answered", attempt_id=external("payatt", request_id.attempt_id), reason=str(error))

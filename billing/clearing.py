@@ -81,7 +81,10 @@ async def _charge(sessions: Sessions, fact: ChargeBooked, *, now: datetime, lett
             return Judged(Verdict.NOTHING_NEW, "the letter is done")
         payment = await session.get(ExternalPayment, (fact.payment_kind, fact.payment_id))
         operations: Sequence[Operation] = ()
+        unknown = None
         # A payment that is not granted (yet) is watched from its grant on, so that no letter has to wait for it.
+        if payment is None:
+            unknown = f"no payment {fact.payment_id} has been granted"
         if payment is not None and fact.transaction is not None:
             await locked_attempt(session, payment.organization_id, payment.attempt_id)
             operations = await _fee(session, fact.transaction, payment, now)
@@ -90,7 +93,7 @@ async def _charge(sessions: Sessions, fact: ChargeBooked, *, now: datetime, lett
             await letter.done(session, now)
         if operations:
             await posting.post(session, operations)
-        return Judged(Verdict.APPLIED if operations else Verdict.NOTHING_NEW)
+        return Judged(Verdict.APPLIED if operations else Verdict.NOTHING_NEW, unknown)
 
 
 async def _fee(
@@ -113,10 +116,12 @@ async def _payout(sessions: Sessions, fact: PayoutSeen, *, now: datetime, letter
     changed = False
     for start in range(0, len(lines), LINES_AT_ONCE):
         changed |= await _platform(sessions, lines[start : start + LINES_AT_ONCE], fact, now)
+    missing = False
+    for start in range(0, len(contents), LINES_AT_ONCE):
+        missing |= await _assign(sessions, fact, contents[start : start + LINES_AT_ONCE], now)
     async with sessions() as session, session.begin():
         if letter is not None and not await letter.lock(session):
             return Judged(Verdict.NOTHING_NEW, "the letter is done")
-        missing = await _assign(session, fact, contents, now)
         # A payout can still fail after it was paid, and a manual one never tells what it was made of.
         told = fact.contents is not None or not fact.automatic
         await _store(session, fact, complete=told and not missing, now=now)
@@ -162,8 +167,13 @@ async def _platform(
         return bool(fresh)
 
 
-async def _assign(session: AsyncSession, fact: PayoutSeen, contents: Sequence[Contents], now: datetime) -> bool:
-    """Say of each line of ours which payout took it; whether lines are missing, whose objects are now watched."""
+async def _assign(sessions: Sessions, fact: PayoutSeen, contents: Sequence[Contents], now: datetime) -> bool:
+    """Say of each line which payout took it; whether lines of ours are missing, whose objects are now watched."""
+    async with sessions() as session, session.begin():
+        return await _assign_in(session, fact, contents, now)
+
+
+async def _assign_in(session: AsyncSession, fact: PayoutSeen, contents: Sequence[Contents], now: datetime) -> bool:
     by_id = {one.transaction.transaction_id: one for one in contents}
     query = select(BalanceTransactionRow.id).where(col(BalanceTransactionRow.id).in_(by_id))
     known = set((await session.exec(query)).all())

@@ -2,7 +2,8 @@
 
 Theory of operation
 -------------------
-One transaction a fact, in the lock order of the service: letter → quote → attempt → external payment → books. Under
+One transaction a fact, in the lock order of the service: letter → organization (shared) → quote → attempt → external
+payment → books. Under
 these locks the fact is judged (pure: the state machine, whether the money agrees), then external payment, receipt,
 event and letter are written, and the books are posted, last. Whoever brings the fact — webhook, return page, status,
 sweeper — comes through here, any number of times: the attempt knows its payment, the external payment is unique,
@@ -105,6 +106,7 @@ async def _locked(session: AsyncSession, fact: Fact) -> tuple[CreditQuote, Payme
     unlocked = (await session.exec(select(PaymentAttempt).where(col(PaymentAttempt.id) == attempt_id))).first()
     if unlocked is None:
         return Judged(Verdict.NOT_YET, f"there is no attempt {fact.attempt_id}")
+    await freezing.is_stopped(session, unlocked.organization_id)  # locked before the quote, asked for with the grant
     quote = await quotes.locked(session, unlocked.organization_id, unlocked.quote_id)
     attempt = await locked_attempt(session, unlocked.organization_id, attempt_id)
     if quote is None or attempt is None:
@@ -191,7 +193,7 @@ async def _settle(
 
 async def _frozen_if_stopped(session: AsyncSession, granted: Operation, now: datetime) -> Sequence[Operation]:
     """Real money is honoured also for an organization that an operator has stopped; what it bought is stopped too."""
-    if granted.lot is None or not await freezing.is_frozen(session, granted.organization_id):
+    if granted.lot is None or not await freezing.is_stopped(session, granted.organization_id):
         return (granted,)
     return granted, freezing.freezing(granted.organization_id, granted.id, Kind.FREEZE, at=now)
 

@@ -17,10 +17,10 @@ from typing import Final
 
 from sqlmodel import col, select
 
-from billing import facts, fulfillment, watching
+from billing import facts, fulfillment, requests, watching
 from billing.attempts import AttemptState
 from billing.database import Sessions
-from billing.judging import Verdict
+from billing.judging import Judged, Verdict
 from billing.requests import Clock
 from billing.reversal_tables import WatchedObject
 from billing.tables import CreditQuote, PaymentAttempt
@@ -45,9 +45,9 @@ async def freshen(
     clock: Clock,
     apart: timedelta,
 ) -> bool:
-    """Read the attempt's object again if nothing was heard of it, nor asked, for `apart`. Whether that was done.
+    """Read the attempt's object again if nothing was heard of it, nor asked, for `apart`. Whether that was tried.
 
-    What the provider does not answer in time, or at all, is left to the sweep.
+    What it does not answer in time, or at all, is left to the sweep.
     """
     rail = rails.get(attempt.method)
     if rail is None or attempt.object_id is None or not _is_waiting(attempt, quote, clock()):
@@ -59,7 +59,8 @@ async def freshen(
         async with asyncio.timeout(LOOK_TIMEOUT_S):
             found = await rail.look(attempt.object_id)
     except (RailUnavailable, ProviderRefused, TimeoutError):
-        return False
+        await _give_back(sessions, attempt)
+        return True
     for fact in found:
         await fulfillment.apply(sessions, fact, livemode=livemode, now=clock())
     return True
@@ -89,6 +90,14 @@ async def _claimed(sessions: Sessions, attempt: PaymentAttempt, quiet_since: dat
         if found is not None:
             found.looked_at = now
         return found is not None
+
+
+async def _give_back(sessions: Sessions, attempt: PaymentAttempt) -> None:
+    """A look that saw nothing does not count, or who polls would keep the sweep away for ever."""
+    async with sessions() as session, session.begin():
+        found = await requests.locked_attempt(session, attempt.organization_id, attempt.id)
+        if found is not None:
+            found.looked_at = min(found.looked_at, attempt.looked_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +142,16 @@ async def _look_at(
     reason = None
     for fact in found:
         judged = await facts.apply(sessions, fact, livemode=livemode, now=clock())
-        if judged.verdict is Verdict.PARKED:
+        if judged.verdict is Verdict.PARKED or _is_unknown(judged):
             reason = judged.reason
     if reason is None and watching.is_overdue(watched, now=clock()) and not await _is_done(sessions, watched):
         return f"not final since {watched.created_at.date()}"
     return reason
+
+
+def _is_unknown(judged: Judged) -> bool:
+    """Whether the object is about a payment of ours that is not in the books: a person must see why."""
+    return judged.verdict is Verdict.NOT_YET or (judged.verdict is Verdict.NOTHING_NEW and judged.reason is not None)
 
 
 async def _is_done(sessions: Sessions, watched: WatchedObject) -> bool:

@@ -15,7 +15,7 @@ that nobody waits for any more is closed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -234,8 +234,8 @@ def _move(attempt: PaymentAttempt, happening: Happening, now: datetime, *, reaso
         attempt.state, attempt.reason, attempt.updated_at = state, reason, now
 
 
-async def due(sessions: Sessions, *, now: datetime) -> list[tuple[str, RequestId]]:
-    """Requests whose outcome should be known by now, with their methods: the worker pursues them.
+async def due(sessions: Sessions, methods: Collection[str], *, now: datetime) -> list[tuple[str, RequestId]]:
+    """Requests of these methods whose outcome should be known by now, with their methods: the worker pursues them.
 
     Not those whose key is only just too old: a call that was begun in time may still be under way.
     """
@@ -247,6 +247,7 @@ async def due(sessions: Sessions, *, now: datetime) -> list[tuple[str, RequestId
             & (col(PaymentAttempt.id) == col(ProviderRequestRow.attempt_id)),
         )
         .where(
+            col(PaymentAttempt.method).in_(methods),
             col(ProviderRequestRow.state).in_([RequestState.STORED, RequestState.UNKNOWN]),
             col(ProviderRequestRow.next_try_at) <= now,
             or_(

@@ -101,4 +101,95 @@ CHECKS: Final = (
         WHERE p.purpose = 'granted'
           AND (coalesce(s.refunded_cents, 0), coalesce(s.lost_cents, 0)) <> (r.refunds, r.lost)""",
     ),
+    Check(
+        "credits taken back are the share of the money",
+        None,
+        """
+        SELECT s.organization_id, s.payment_kind || ' ' || s.payment_id AS subject,
+               concat_ws(' ', 'took back', s.credits_reversed, 'credits where the reversals come to', target.credits)
+                 AS problem
+        FROM billing.reversal_standings AS s
+        LEFT JOIN billing.external_payments AS p ON p.kind = s.payment_kind AND p.external_id = s.payment_id
+        LEFT JOIN ledger.operations AS o ON o.organization_id = p.organization_id AND o.id = p.operation_id
+        LEFT JOIN ledger.lot_openings AS g
+          ON g.lane = o.lane AND g.organization_id = o.organization_id AND g.seq = o.seq
+        CROSS JOIN LATERAL (
+          SELECT ceil(g.credits::numeric * least(coalesce(sum(v.live_cents), 0), p.amount_cents) / p.amount_cents)
+            AS credits
+          FROM billing.payment_reversals AS v
+          WHERE v.organization_id = p.organization_id AND v.attempt_id = p.attempt_id
+            AND v.payment_kind = p.kind AND v.payment_id = p.external_id
+        ) AS target
+        WHERE (s.credits_reversed = target.credits) IS NOT TRUE""",
+    ),
+    Check(
+        "reversal is in the books",
+        None,
+        """
+        SELECT s.organization_id, s.payment_kind || ' ' || s.payment_id AS subject,
+               concat_ws(' ', 'has posted', j.refunded, j.lost, j.written_off, 'and says', s.refunded_cents,
+                         s.lost_cents, s.written_off_cents) AS problem
+        FROM billing.reversal_standings AS s
+        LEFT JOIN billing.external_payments AS p ON p.kind = s.payment_kind AND p.external_id = s.payment_id
+        CROSS JOIN LATERAL (
+          SELECT coalesce(sum(CASE WHEN t.credit = 'refunds_payable' THEN t.amount
+                                   WHEN t.debit = 'refunds_payable' THEN -t.amount END), 0) AS refunded,
+                 coalesce(sum(CASE WHEN t.credit = 'disputes' THEN t.amount
+                                   WHEN t.debit = 'disputes' THEN -t.amount END), 0) AS lost,
+                 coalesce(sum(CASE WHEN starts_with(o.key, 'reversal:') THEN 0 WHEN t.debit = 'write_off' THEN t.amount
+                                   WHEN t.credit = 'write_off' THEN -t.amount END), 0) AS written_off
+          FROM ledger.operations AS o
+          JOIN ledger.transfers AS t ON t.lane = o.lane AND t.organization_id = o.organization_id AND t.seq = o.seq
+          WHERE o.lane = :lane AND o.organization_id = s.organization_id AND o.scope = :system AND o.kind = 'money'
+            AND (starts_with(o.key, 'reversal:' || s.payment_kind || ':' || s.payment_id || ':')
+                 OR starts_with(o.key, 'written_off:' || s.payment_kind || ':' || s.payment_id || ':')
+                 OR starts_with(o.key, 'unforgiven:' || s.payment_kind || ':' || s.payment_id || ':'))
+        ) AS j
+        CROSS JOIN LATERAL (
+          SELECT coalesce(sum(CAST(CAST(o.terms AS jsonb) ->> 'written_off' AS bigint)), 0) AS credits
+          FROM ledger.operations AS o
+          WHERE o.lane = :lane AND o.organization_id = s.organization_id AND o.scope = :system
+            AND o.kind = 'write_off' AND o.target = p.operation_id
+        ) AS w
+        WHERE (j.refunded = least(s.refunded_cents, p.amount_cents) AND j.lost = s.refunded_cents + s.lost_cents
+                 - least(s.refunded_cents, p.amount_cents) AND j.written_off = s.written_off_cents
+               AND s.credits_written_off <= w.credits) IS NOT TRUE""",
+    ),
+    Check(
+        "freeze has its reason",
+        None,
+        """
+        SELECT l.organization_id, 'lot ' || l.lot AS subject,
+               CASE WHEN l.frozen THEN 'is frozen, and nobody stopped its organization or warned of its payment'
+                    ELSE 'is not frozen, although its payment was warned of' END AS problem
+        FROM ledger.lots AS l
+        LEFT JOIN ledger.lot_openings AS g
+          ON g.lane = l.lane AND g.organization_id = l.organization_id AND g.lot = l.lot
+        LEFT JOIN ledger.operations AS o
+          ON o.lane = g.lane AND o.organization_id = g.organization_id AND o.seq = g.seq
+        LEFT JOIN billing.external_payments AS p ON p.organization_id = o.organization_id AND p.operation_id = o.id
+        LEFT JOIN billing.reversal_standings AS s ON s.payment_kind = p.kind AND s.payment_id = p.external_id
+        LEFT JOIN billing.organizations AS n ON n.id = l.organization_id
+        WHERE l.lane = :lane AND (coalesce(s.frozen, false) AND NOT l.frozen
+               OR l.frozen AND NOT coalesce(s.frozen, false) AND n.frozen_at IS NULL)""",
+    ),
+    Check(
+        "refund was asked for",
+        "refund",
+        """
+        SELECT r.organization_id, r.id AS subject,
+               CASE WHEN v.id IS NOT NULL AND v.amount_cents <> r.amount_cents
+                    THEN concat_ws(' ', 'asks for', r.amount_cents, 'cents and made a refund of', v.amount_cents)
+                    ELSE 'was asked for by no operator that is known' END AS problem
+        FROM billing.refund_requests AS r
+        LEFT JOIN billing.payment_reversals AS v
+          ON v.organization_id = r.organization_id AND v.kind = 'refund' AND v.external_id = r.refund_id
+        WHERE v.amount_cents <> r.amount_cents
+           OR NOT EXISTS (SELECT FROM billing.operator_actions AS a
+                          WHERE a.action = 'refund' AND a.organization_id = r.organization_id
+                            AND a.key_id IS NOT DISTINCT FROM nullif(r.asked_by, :system))
+              AND NOT EXISTS (SELECT FROM billing.external_payments AS p
+                              WHERE p.kind = r.payment_kind AND p.external_id = r.payment_id
+                                AND p.purpose = 'unallocated')""",
+    ),
 )

@@ -185,7 +185,7 @@ class RefundRequest(SQLModel, table=True):
     __table_args__: ClassVar[Any] = (
         UniqueConstraint("id", name="one_refund_per_id"),
         UniqueConstraint("provider_key", name="one_refund_per_provider_key"),
-        UniqueConstraint("organization_id", "asked_by", "idempotency_key", name="one_refund_per_key"),
+        UniqueConstraint("asked_by", "idempotency_key", name="one_refund_per_key"),
         _of_attempt("refund_of_an_attempt"),
         CheckConstraint(_one_of("state", list(RequestState)), name="state_is_known"),
         CheckConstraint("amount_cents > 0", name="refund_of_something"),

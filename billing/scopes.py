@@ -14,9 +14,11 @@ class Scope(enum.StrEnum):
     GRANT = "grant"
     """Grant credits and refund spends."""
     READ = "read"
-    """Read accounts, entries, balances, operations and holds."""
+    """Read accounts, entries, balances, operations, holds, caps and metrics, and how letters, attempts, refunds and
+    debts stand. Neither what stands in a letter nor what operators did."""
     OPERATE = "operate"
-    """Set, lift and pause the caps of agents; see to letters, and refund, write off and freeze."""
+    """Set, lift and pause the caps of agents; look at letters and see to them; refund, write off and
+    freeze; and read what operators did."""
     ADMIN = "admin"
     """Everything, ending the holds of others included."""
 

@@ -31,16 +31,20 @@ PAUSE_LATE: Final = timedelta(days=7)
 
 
 async def watch(session: AsyncSession, kind: str, external_id: str, *, now: datetime, after: timedelta) -> None:
-    """Read the object again from `now + after` on. One that is watched, or was finished, stays as it is.
+    """Read the object again from `now + after` on. One that is watched stays as it is, a finished one begins anew.
 
-    `kind` is a kind of reference that the `MoneyReader` reads. Commits with the caller's transaction.
+    What was final may change after all: a lost dispute is appealed, a refund fails after it succeeded. `kind` is a kind
+    of reference that the `MoneyReader` reads. Commits with the caller's transaction.
     """
-    statement = (
-        insert(WatchedObject)
-        .values(kind=kind, external_id=external_id, looks=0, next_look_at=now + after, created_at=now)
-        .on_conflict_do_nothing()
+    made = insert(WatchedObject).values(
+        kind=kind, external_id=external_id, looks=0, next_look_at=now + after, created_at=now
     )
-    await session.exec(statement)
+    again = made.on_conflict_do_update(
+        index_elements=[col(WatchedObject.kind), col(WatchedObject.external_id)],
+        set_={"looks": 0, "next_look_at": made.excluded.next_look_at, "done_at": None},
+        where=col(WatchedObject.done_at).is_not(None),
+    )
+    await session.exec(again)
 
 
 async def finish(session: AsyncSession, kind: str, external_id: str, *, now: datetime) -> None:

@@ -21,6 +21,8 @@ CLAIM_FOR: Final = timedelta(seconds=60)
 """A worker that dies with claimed letters delays them by this long; nothing is lost."""
 TRIES_MAX: Final = 12
 """With the back-off below a letter is tried for 74 minutes before it is parked."""
+PATIENT_RETRY: Final = timedelta(seconds=20)
+"""How often a letter whose object cannot be read is tried while the provider is away."""
 _FIRST_RETRY: Final = timedelta(seconds=2)
 _RETRY_MAX: Final = timedelta(minutes=20)
 
@@ -130,10 +132,12 @@ async def postpone(sessions: Sessions, letter: Letter, *, reason: str, patient: 
     if letter.tries >= TRIES_MAX and not patient:
         await finish(sessions, letter.id, "parked", reason=f"after {letter.tries} tries: {reason}", now=now)
         return True
+    # A try that could not go well is not counted, or the first small trouble after an outage would park the letter.
+    pause, tries = (PATIENT_RETRY, letter.tries - 1) if patient else (_back_off(letter.tries), letter.tries)
     statement = (
         update(Letter)
         .where(col(Letter.id) == letter.id, col(Letter.state) == "pending")
-        .values(next_try_at=now + _back_off(letter.tries), reason=reason)
+        .values(next_try_at=now + pause, tries=tries, reason=reason)
     )
     async with sessions() as session, session.begin():
         await session.exec(statement)

@@ -27,12 +27,12 @@ from billing.attempts import OPEN_STATES
 from billing.database import Sessions
 from billing.tables import PaymentAttempt
 from rails.rail import ProviderRefused, RailUnavailable, Reference
-from rails.stripe_pages import PAGE, Page
+from rails.stripe_pages import CLOCK_SKEW, PAGE, Page
 from webhooks import inbox
 from webhooks.inbox import Envelope
 from webhooks.tables import EventCursor
 
-OVERLAP: Final = timedelta(minutes=10)
+OVERLAP: Final = timedelta(minutes=10) + CLOCK_SKEW
 NOT_NEARER: Final = timedelta(seconds=5)
 WINDOW_MAX: Final = timedelta(hours=1)
 """How far the cursor moves at most at once, so that a worker that dies does not begin with days again."""
@@ -144,6 +144,11 @@ class EventPager:
         if read_through < kept_since:
             log.error("events_lost", source=self._name, since=read_through.isoformat(), until=kept_since.isoformat())
             read_through = kept_since
+        if read_through > now + CLOCK_SKEW:
+            # Some clock ran ahead, and nobody knows for how long: what happened meanwhile is read again.
+            log.error("event_cursor_in_the_future", source=self._name, read_through=read_through.isoformat())
+            read_through = max(now - FIRST_AGE, kept_since)
+            await _set_back(self._sessions, self._name, read_through, now=now)
         newest = now - NOT_NEARER
         if newest <= read_through:
             return None
@@ -161,6 +166,13 @@ async def _cursor(sessions: Sessions, name: str, *, now: datetime) -> datetime:
         oldest = (await session.exec(oldest_open)).one()
     first = min(now - FIRST_AGE, oldest) if oldest is not None else now - FIRST_AGE
     return max(first, now - KEPT_FOR)
+
+
+async def _set_back(sessions: Sessions, name: str, read_through: datetime, *, now: datetime) -> None:
+    async with sessions() as session, session.begin():
+        cursor = await session.get(EventCursor, name, with_for_update=True, populate_existing=True)
+        if cursor is not None and cursor.read_through > now:
+            cursor.read_through, cursor.updated_at = read_through, now
 
 
 async def _advance(sessions: Sessions, name: str, read_through: datetime, *, now: datetime) -> None:

@@ -45,7 +45,7 @@ class Letter(SQLModel, table=True):
 
 
 class EventCursor(SQLModel, table=True):
-    """How far the provider's own list of events has been read into the inbox: everything before `read_through` is there."""
+    """How far the provider's list of events was read into the inbox: everything before `read_through` is there."""
 
     __tablename__ = "event_cursors"
     __table_args__: ClassVar[Any] = ({"schema": SCHEMA},)

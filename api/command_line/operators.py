@@ -12,8 +12,11 @@ from api.command_line import letters, payments
 from api.command_line.attached import DataDir, in_house
 from api.command_line.console import console, visible
 from api.reasons import CannotGoOn
+from api.wiring import House
+from billing.database import snapshot
 from billing.fresh import new_key
-from billing.operator_actions import REASON_LENGTH_MAX
+from billing.operator_actions import COMMAND_LINE, REASON_LENGTH_MAX
+from billing.reversals import refunding
 
 LISTED: Final = 50
 
@@ -182,19 +185,24 @@ def refund(
     """Say what refunding an attempt's payment would do, ask, and do it."""
     wanted = payments.cents(amount) if amount is not None else None
     out, used = console(), key or new_key("refund")
-    if key is None:
+    if key is None or not in_house(data_dir, lambda house: _asked_before(house, used)):
         found = in_house(data_dir, lambda house: payments.previewed(house, attempt, amount_cents=wanted))
         wanted = found.amount_cents
         for line in payments.told(found):
             out.print(visible(line), soft_wrap=True, markup=False)
         if not yes:
             _ask()
-        out.print(f"Should this be interrupted, go on with --key {used}.")
+        out.print(f"Should this be interrupted, type the same with --key {used}.")
     done = in_house(
         data_dir,
         lambda house: payments.refunded(house, attempt, amount_cents=wanted, reason=reason, key=used),
     )
     _say(done)
+
+
+async def _asked_before(house: House, key: str) -> bool:
+    async with snapshot(house.sessions) as session:
+        return await refunding.asked_before(session, COMMAND_LINE, key) is not None
 
 
 def _ask() -> None:

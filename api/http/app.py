@@ -17,7 +17,6 @@ from api import logs, worker
 from api.alerts import Gauges
 from api.http import envelope
 from api.http.doorway import doorway, no_options
-from api.http.rate_limits import Window
 from api.http.refusal_answers import answered
 from api.http.routes import (
     activity,
@@ -38,6 +37,7 @@ from api.http.routes import (
 )
 from api.pages.routes import PAGES
 from api.settings import Settings
+from api.windows import Window
 from api.wiring import House, build
 from webhooks.routes import webhook_routes
 

@@ -2,12 +2,12 @@
 
 Theory of operation
 -------------------
-One transaction a fact, in the lock order of the service: letter → attempt → its reversals → books. The row of the
-reversal takes what is newer in the fact; lines of the provider's balance that are not known yet are kept and posted
-under their own ids; then `rules` says what all reversals of the payment come to, and only the difference to what was
-posted is posted. It does not matter which letter comes first, twice or never, nor whether a reading was stale: lines
-are only ever added, a refund's status only moves up, and a dispute's is taken from the reading that began last. A
-payment that was never granted (`unallocated`) has only money, in the platform's book.
+One transaction a fact, in the lock order of the service: letter → organization (shared) → attempt → its reversals →
+books. The row of the reversal takes what is newer in the fact; lines of the provider's balance that are not known yet
+are kept and posted under their own ids; then `rules` says what all reversals of the payment come to, and only the
+difference to what was posted is posted. It does not matter which letter comes first, twice or never, nor whether a
+reading was stale: lines are only ever added, a refund's status only moves up, and a dispute's is taken from the
+reading that began last. A payment that was never granted (`unallocated`) has only money, in the platform's book.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from billing.fresh import new_id
 from billing.judging import Judged, LetterLock, Verdict
 from billing.requests import locked_attempt
 from billing.reversal_tables import BalanceTransactionRow, PaymentReversal, ReversalKind
-from billing.reversals import rules, standing
+from billing.reversals import freezing, refunding, rules, standing
 from billing.reversals.rules import Told
 from billing.reversals.standing import Standing
 from billing.reversals.telling import Taken, tell
@@ -40,6 +40,7 @@ Reversal: TypeAlias = RefundSeen | DisputeSeen | FraudWarned
 
 LOOK_AGAIN_AFTER: Final = timedelta(minutes=10)
 
+_ENDED_WELL: Final = frozenset({Told.REINSTATED, Told.REJECTED})
 _CREDITS: Final = frozenset({Kind.CLAW_BACK, Kind.REINSTATE, Kind.FREEZE, Kind.UNFREEZE})
 
 
@@ -80,6 +81,7 @@ async def _judge(
         return Judged(Verdict.NOT_YET, f"no payment {fact.payment_id} has been granted"), ()
     if fact.livemode is not livemode:
         return Judged(Verdict.PARKED, f"livemode is {fact.livemode}, this service runs with {livemode}"), ()
+    stopped = await freezing.is_stopped(session, payment.organization_id)
     if await locked_attempt(session, payment.organization_id, payment.attempt_id) is None:
         raise LookupError(f"payment {fact.payment_id} has lost its attempt")
     row = await _row(session, fact, payment, now)
@@ -87,7 +89,9 @@ async def _judge(
         return Judged(Verdict.PARKED, f"{row.external_id} was about {row.payment_id} before"), ()
     operations = await _take_over(session, row, fact, payment, now)
     if payment.purpose == Purpose.GRANTED:
-        operations += await _difference(session, row, fact, payment, now)
+        operations += await _difference(session, row, fact, payment, stopped=stopped, now=now)
+    if isinstance(fact, RefundSeen) and fact.request_key is not None:
+        await refunding.answered(session, payment, fact.request_key, fact.refund_id, now=now)
     await _watch(session, row, now)
     return Judged(Verdict.APPLIED if operations else Verdict.NOTHING_NEW), operations
 
@@ -203,7 +207,13 @@ async def _take_over_dispute(session: AsyncSession, row: PaymentReversal, fact: 
 
 
 async def _difference(
-    session: AsyncSession, row: PaymentReversal, fact: Reversal, payment: ExternalPayment, now: datetime
+    session: AsyncSession,
+    row: PaymentReversal,
+    fact: Reversal,
+    payment: ExternalPayment,
+    *,
+    stopped: bool,
+    now: datetime,
 ) -> Sequence[Operation]:
     """What is to be posted for all reversals of the payment, and what the feed says of this one."""
     found = await standing.locked(session, payment, now)
@@ -214,8 +224,11 @@ async def _difference(
     )
     told = _told(row)
     taken = _taken(operations, posted.credits_reversed - found.row.credits_reversed)
-    thawing = _freezing(found, row, told, posted.number + 1, cause=cause, at=fact.occurred_at)
-    if operations or thawing:
+    freezes = await _freezes(session, found, row, told)
+    thawing = _freezing(found, posted.number + 1, freezes=freezes, cause=cause, at=fact.occurred_at)
+    if freezes is False and stopped:
+        thawing = ()  # its own reason has gone, the operator's has not
+    if operations or freezes is not None:
         found.write(replace(posted, number=posted.number + len(thawing)), now)
     tell(session, row, told, taken, attempt=found.attempt, receipt=found.receipt, now=now)
     return (*operations, *thawing)
@@ -235,16 +248,31 @@ def _told(row: PaymentReversal) -> Told:
     return Told.PENDING
 
 
-def _freezing(
-    found: Standing, row: PaymentReversal, told: Told, number: int, *, cause: str, at: datetime
-) -> Sequence[Operation]:
-    """A warning freezes what is unspent of its payment; a dispute that ends for us ends that too."""
-    warned = row.kind == ReversalKind.WARNING and row.told is None
-    cleared = row.kind == ReversalKind.DISPUTE and told in {Told.REINSTATED, Told.REJECTED}
-    if found.row.frozen == warned or not (warned or cleared):
+async def _freezes(session: AsyncSession, found: Standing, row: PaymentReversal, told: Told) -> bool | None:
+    """Whether the news freezes the payment's credits (a warning) or frees them (a dispute that ended for us).
+
+    None when it does neither. A warning that is read after its dispute has ended is no news any more.
+    """
+    if row.told == told:
+        return None
+    if row.kind == ReversalKind.WARNING and not found.row.frozen:
+        ended = select(PaymentReversal.id).where(
+            col(PaymentReversal.organization_id) == row.organization_id,
+            col(PaymentReversal.payment_id) == row.payment_id,
+            col(PaymentReversal.kind) == ReversalKind.DISPUTE,
+            col(PaymentReversal.told).in_(_ENDED_WELL),
+        )
+        return True if (await session.exec(ended)).first() is None else None
+    if row.kind == ReversalKind.DISPUTE and told in _ENDED_WELL and found.row.frozen:
+        return False
+    return None
+
+
+def _freezing(found: Standing, number: int, *, freezes: bool | None, cause: str, at: datetime) -> Sequence[Operation]:
+    if freezes is None:
         return ()
-    found.row.frozen = warned
-    kind = Kind.FREEZE if warned else Kind.UNFREEZE
+    found.row.frozen = freezes
+    kind = Kind.FREEZE if freezes else Kind.UNFREEZE
     return (
         Operation(
             organization_id=found.terms.organization_id,
@@ -262,8 +290,9 @@ async def _watch(session: AsyncSession, row: PaymentReversal, now: datetime) -> 
     """Until the provider has said its last word, it is asked again without a letter."""
     if row.kind == ReversalKind.WARNING:
         return
-    final = row.status in rules.DISPUTE_FINAL | {"succeeded", "failed", "canceled"}
-    if final:
+    # A dispute that ended for us has given its money back only when its line of the balance says so.
+    waits = row.kind == ReversalKind.DISPUTE and row.status != "lost" and row.live_cents > 0
+    if row.status in rules.FINAL and not waits:
         await watching.finish(session, row.kind, row.external_id, now=now)
     else:
         await watching.watch(session, row.kind, row.external_id, now=now, after=LOOK_AGAIN_AFTER)

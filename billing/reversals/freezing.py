@@ -1,9 +1,11 @@
 """An operator stops an organization: nothing that it has can be spent until it is let go again.
 
-Lots are frozen, not the book: payments still settle and what falls due is still posted. The organization is marked
-first; whoever grants credits to a marked one freezes them too, and the worker comes round for what slipped through
-between the mark and the lots (`keep_frozen`), so that no order of the two leaves anything open. A freeze that a fraud
-warning made belongs to its payment: letting the organization go leaves it.
+Lots are frozen, not the book: payments still settle and what falls due is still posted. All lots, also those that are
+used up: credits may come back to them. Whoever brings credits by a payment, or takes some back, first asks whether
+the organization is stopped and keeps it as it is until he is done (`is_stopped` locks it: letter → organization →
+quote → attempt), and what is granted to a stopped one is frozen with its grant. What operators give it meanwhile, and
+what comes back in a lot of its own, the worker freezes soon after (`keep_frozen`). A freeze that a fraud warning made
+belongs to its payment: letting the organization go leaves it.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlmodel import col, or_, select
+from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from billing.catching_up import catch_up
@@ -21,7 +23,7 @@ from billing.database import Sessions
 from billing.operator_actions import Act, Acting, record
 from billing.refusals import Refusal, Refused
 from billing.reversal_tables import ReversalStanding
-from billing.tables import Organization
+from billing.tables import ExternalPayment, Organization
 from ledger import posting
 from ledger.ids import external
 from ledger.operations import LANE, SYSTEM_SCOPE, Kind, Operation
@@ -70,8 +72,14 @@ async def unfreeze(sessions: Sessions, organization_id: UUID, *, reason: str, by
 
 
 async def is_frozen(session: AsyncSession, organization_id: UUID) -> bool:
-    """Whether an operator has stopped the organization."""
+    """Whether an operator has stopped the organization, for who only wants to know."""
     query = select(Organization.frozen_at).where(col(Organization.id) == organization_id)
+    return (await session.exec(query)).first() is not None
+
+
+async def is_stopped(session: AsyncSession, organization_id: UUID) -> bool:
+    """Whether an operator has stopped the organization. It stays so, or not, until the transaction ends."""
+    query = select(Organization.frozen_at).where(col(Organization.id) == organization_id).with_for_update(read=True)
     return (await session.exec(query)).first() is not None
 
 
@@ -83,7 +91,6 @@ async def keep_frozen(sessions: Sessions, *, limit: int, now: datetime) -> int:
         .where(
             col(Organization.frozen_at).is_not(None),
             col(LotRow.lane) == LANE,
-            col(LotRow.open),
             col(LotRow.frozen).is_(False),
         )
         .distinct()
@@ -139,11 +146,8 @@ async def _freeze_all(sessions: Sessions, organization_id: UUID, now: datetime) 
 
 async def _of_lots(session: AsyncSession, organization_id: UUID, kind: Kind, now: datetime) -> Sequence[Operation]:
     """The next lots to freeze or to free, at most `LOTS_AT_ONCE`; what a warning froze is not freed."""
-    warned = select(ReversalStanding.payment_id).where(
-        col(ReversalStanding.organization_id) == organization_id, col(ReversalStanding.frozen)
-    )
     query = (
-        select(OperationRow.id, OperationRow.seq)
+        select(OperationRow.id, OperationRow.key)
         .join(
             LotOpeningRow,
             (col(OperationRow.lane) == col(LotOpeningRow.lane))
@@ -160,12 +164,21 @@ async def _of_lots(session: AsyncSession, organization_id: UUID, kind: Kind, now
             col(LotRow.lane) == LANE,
             col(LotRow.organization_id) == organization_id,
             col(LotRow.frozen) == (kind is Kind.UNFREEZE),
-            or_(col(LotRow.open), col(LotRow.held) > 0),
-            col(OperationRow.key).not_in([f"grant:payment_intent:{one}" for one in (await session.exec(warned)).all()]),
         )
         .order_by(col(LotRow.lot))
         .limit(LOTS_AT_ONCE)
     )
+    if kind is Kind.UNFREEZE:
+        warned = (
+            select(ExternalPayment.operation_id)
+            .join(
+                ReversalStanding,
+                (col(ReversalStanding.payment_kind) == col(ExternalPayment.kind))
+                & (col(ReversalStanding.payment_id) == col(ExternalPayment.external_id)),
+            )
+            .where(col(ReversalStanding.organization_id) == organization_id, col(ReversalStanding.frozen))
+        )
+        query = query.where(col(OperationRow.id).not_in(warned))
     found = (await session.exec(query)).all()
     return [freezing(organization_id, grant_id, kind, at=now) for grant_id, _ in found]
 

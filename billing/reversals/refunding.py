@@ -13,19 +13,20 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from billing import watching
 from billing.attempts import RequestState
 from billing.database import Sessions
 from billing.fresh import new_id
 from billing.operator_actions import Act, Acting, record
 from billing.refusals import Refusal, Refused
-from billing.requests import REPLAY_WINDOW, Clock, locked_attempt, retry_after
+from billing.requests import CALLS_OVER, REPLAY_WINDOW, Clock, locked_attempt, retry_after
 from billing.reversal_tables import PaymentReversal, RefundRequest
 from billing.reversals import rules, standing
 from billing.reversals.standing import Standing
@@ -38,6 +39,8 @@ from rails.rail import OutcomeStored, ProviderRefused, ProviderRequest, RailUnav
 
 PREFIX: Final = "refund"
 DUE_MAX: Final = 20
+READ_AFTER: Final = timedelta(minutes=1)
+"""When a refund of ours is read if no letter brings it."""
 WAITING: Final = (RequestState.STORED, RequestState.UNKNOWN)
 
 
@@ -164,9 +167,10 @@ async def ask(
         attempt = found and await locked_attempt(session, found.organization_id, attempt_id)
         if attempt is None:
             raise Refused(Refusal.NOT_FOUND, "there is no such attempt")
-        before = await _by_key(session, attempt.organization_id, asked_by, idempotency_key)
+        before = await _by_key(session, asked_by, idempotency_key)
         if before is not None:
-            if before.attempt_id != attempt_id or (amount_cents not in {None, before.amount_cents}):
+            same = (before.attempt_id, before.reason) == (attempt_id, reason)
+            if not same or amount_cents not in {None, before.amount_cents}:
                 raise Refused(Refusal.SPENDING_CONFLICT)
             return before
         payment = await standing.granted_payment(session, attempt)
@@ -190,9 +194,13 @@ async def ask(
         return row
 
 
-async def _by_key(session: AsyncSession, organization_id: UUID, asked_by: UUID, key: str) -> RefundRequest | None:
+async def asked_before(session: AsyncSession, by: Acting, key: str) -> RefundRequest | None:
+    """What `by` asked for under the key, if anything: asking again with it makes no new refund."""
+    return await _by_key(session, by.key_id or SYSTEM_SCOPE, key)
+
+
+async def _by_key(session: AsyncSession, asked_by: UUID, key: str) -> RefundRequest | None:
     query = select(RefundRequest).where(
-        col(RefundRequest.organization_id) == organization_id,
         col(RefundRequest.asked_by) == asked_by,
         col(RefundRequest.idempotency_key) == key,
     )
@@ -251,8 +259,8 @@ async def carry_out(sessions: Sessions, refunder: Refunder, request: RefundReque
     current = await _current(sessions, request)
     if current.state not in WAITING:
         return current.refund_id
-    prepared = await _prepared(sessions, refunder, current)
     try:
+        prepared = await _prepared(sessions, refunder, current)
         refund_id = await _outcome(refunder, current, prepared, clock())
     except ProviderRefused as error:
         await _record(sessions, current, RequestState.REFUSED, clock(), error=str(error))
@@ -269,7 +277,10 @@ async def carry_out(sessions: Sessions, refunder: Refunder, request: RefundReque
 
 async def _outcome(refunder: Refunder, request: RefundRequest, prepared: ProviderRequest, now: datetime) -> str:
     """The refund's id: by sending, or, where sending tells nothing more, by looking among the payment's refunds."""
-    if now - request.created_at <= REPLAY_WINDOW:
+    age = now - request.created_at
+    if REPLAY_WINDOW < age <= REPLAY_WINDOW + CALLS_OVER:
+        raise RailUnavailable("a last call may still be under way; its refund is looked for afterwards")
+    if age <= REPLAY_WINDOW:
         with suppress(OutcomeStored):
             return await refunder.start_refund(prepared)
     try:
@@ -286,22 +297,40 @@ async def _current(sessions: Sessions, request: RefundRequest) -> RefundRequest:
         return await session.get_one(RefundRequest, (request.organization_id, request.id))
 
 
+async def answered(
+    session: AsyncSession, payment: ExternalPayment, provider_key: str, refund_id: str, *, now: datetime
+) -> None:
+    """A refund was read that a request of ours made: that is its answer, whatever came of the call."""
+    query = select(RefundRequest).where(
+        col(RefundRequest.organization_id) == payment.organization_id,
+        col(RefundRequest.attempt_id) == payment.attempt_id,
+        col(RefundRequest.provider_key) == provider_key,
+        col(RefundRequest.state) != RequestState.ANSWERED,
+    )
+    row = (await session.exec(query)).first()
+    if row is not None:
+        row.state, row.error, row.refund_id, row.answered_at = RequestState.ANSWERED, None, refund_id, now
+
+
 async def _prepared(sessions: Sessions, refunder: Refunder, request: RefundRequest) -> ProviderRequest:
     """The exact request, made and stored before it is first sent."""
     async with sessions() as session, session.begin():
         await locked_attempt(session, request.organization_id, request.attempt_id)
         row = await session.get_one(RefundRequest, (request.organization_id, request.id))
-        if row.parameters is None or row.api_version is None:
-            made = refunder.prepare_refund(
-                RefundOrder(
-                    organization_id=external("org", row.organization_id),
-                    attempt_id=external("payatt", row.attempt_id),
-                    provider_key=row.provider_key,
-                    payment_id=row.payment_id,
-                    amount=row.amount_cents,
-                )
+        made = refunder.prepare_refund(
+            RefundOrder(
+                organization_id=external("org", row.organization_id),
+                attempt_id=external("payatt", row.attempt_id),
+                provider_key=row.provider_key,
+                payment_id=row.payment_id,
+                amount=row.amount_cents,
             )
+        )
+        if row.parameters is None or row.api_version is None:
             row.parameters, row.api_version = made.parameters, made.api_version
+        elif row.api_version == made.api_version and row.parameters != made.parameters:
+            # Who can write this table must not thereby give away the provider's money.
+            raise ProviderRefused(code="not_ours", message="the stored request is not the one that the refund makes")
         return ProviderRequest(row.provider_key, row.parameters, row.api_version)
 
 
@@ -317,9 +346,11 @@ async def _record(
     async with sessions() as session, session.begin():
         await locked_attempt(session, request.organization_id, request.attempt_id)
         row = await session.get_one(RefundRequest, (request.organization_id, request.id), populate_existing=True)
-        if row.state not in WAITING:
-            return
+        if row.state not in WAITING and not (refund_id and row.state == RequestState.REFUSED):
+            return  # an answer is worth more than a refusal: that it was never made was said too early
         row.state, row.error, row.refund_id = state, error, refund_id
+        if refund_id is not None:
+            await watching.watch(session, "refund", refund_id, now=now, after=READ_AFTER)
         if state in WAITING:
             row.tries += 1
             row.next_try_at = now + retry_after(row.tries)

@@ -27,6 +27,8 @@ REFUND_RANK: Final = {"pending": 0, "requires_action": 0, "succeeded": 1, "cance
 REFUND_LIVE: Final = frozenset({"pending", "requires_action", "succeeded"})
 DISPUTE_FINAL: Final = frozenset({"won", "lost", "warning_closed", "prevented"})
 """Where disputes rest. A lost one may still be appealed."""
+FINAL: Final = DISPUTE_FINAL | {"succeeded", "failed", "canceled"}
+"""Where disputes and refunds rest."""
 
 
 class Told(enum.StrEnum):
@@ -106,10 +108,7 @@ def difference(
         after, given_back = _given_back(terms, after, target, cause=cause, at=at)
         operations += given_back
     refunded, lost = live.refunds_cents, live.lost_cents
-    money = (
-        *_restated(terms, posted.refunded_cents, refunded, "refunds_payable"),
-        *_restated(terms, posted.lost_cents, lost, "disputes"),
-    )
+    money = _restated(terms, (posted.refunded_cents, posted.lost_cents), (refunded, lost))
     if money:
         operations.append(_money(terms, after, "reversal", money, cause=cause, at=at))
     if not operations:
@@ -157,18 +156,34 @@ def _net(terms: Terms, cents: int) -> int:
     return cents - sum(share(part, cents, terms.total_cents) for part in (terms.tax_cents, terms.remainder_cents))
 
 
-def _restated(terms: Terms, before: int, now: int, against: str) -> Sequence[Transfer]:
-    """What was owed to the payer as service, tax or remainder becomes (or is no longer) money that goes back."""
+def _parts(terms: Terms, refunded: int, lost: int) -> dict[tuple[str, str], int]:
+    """What stands against refunds and lost disputes: (what it was, what it became) → cents.
+
+    Together they take no more than the payment; what a lost dispute takes beyond it (a payment that had been refunded
+    was disputed as well) is nobody's but our loss.
+    """
     total = terms.total_cents
-    parts = {
-        "deferred_revenue": _net(terms, now) - _net(terms, before),
-        "sales_tax_payable": share(terms.tax_cents, now, total) - share(terms.tax_cents, before, total),
-        "deposit_remainder": share(terms.remainder_cents, now, total) - share(terms.remainder_cents, before, total),
-    }
+    first, both = min(refunded, total), min(refunded + lost, total)
+    parts: dict[tuple[str, str], int] = {("write_off", "disputes"): refunded + lost - both - max(0, refunded - total)}
+    for against, low, high in (("refunds_payable", 0, first), ("disputes", first, both)):
+        parts["deferred_revenue", against] = _net(terms, high) - _net(terms, low)
+        for account, whole in (
+            ("sales_tax_payable", terms.tax_cents),
+            ("deposit_remainder", terms.remainder_cents),
+        ):
+            parts[account, against] = share(whole, high, total) - share(whole, low, total)
+    return parts
+
+
+def _restated(terms: Terms, before: tuple[int, int], now: tuple[int, int]) -> Sequence[Transfer]:
+    """What was owed to the payer as service, tax or remainder becomes (or is no longer) money that goes back."""
+    was = _parts(terms, *before)
     return [
-        Transfer(account, against, usd(cents)) if cents > 0 else Transfer(against, account, usd(-cents))
-        for account, cents in parts.items()
-        if cents
+        Transfer(account, against, usd(cents - was[account, against]))
+        if cents > was[account, against]
+        else Transfer(against, account, usd(was[account, against] - cents))
+        for (account, against), cents in _parts(terms, *now).items()
+        if cents != was[account, against]
     ]
 
 

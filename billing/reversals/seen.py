@@ -9,7 +9,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from billing.reversal_tables import PaymentReversal, ReversalKind
-from billing.tables import PaymentAttempt, Receipt
+from billing.tables import ExternalPayment, PaymentAttempt, Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,13 @@ async def of_attempt(session: AsyncSession, attempt: PaymentAttempt, receipt: Re
         .where(
             col(PaymentReversal.organization_id) == attempt.organization_id,
             col(PaymentReversal.attempt_id) == attempt.id,
+            # A second payment of the attempt that is sent back takes nothing from the first.
+            col(PaymentReversal.payment_id).in_(
+                select(ExternalPayment.external_id).where(
+                    col(ExternalPayment.organization_id) == attempt.organization_id,
+                    col(ExternalPayment.operation_id) == receipt.operation_id,
+                )
+            ),
         )
         .order_by(col(PaymentReversal.id))
     )

@@ -113,7 +113,7 @@ CREATE TABLE billing.refund_requests (
   PRIMARY KEY (organization_id, id),
   CONSTRAINT one_refund_per_id UNIQUE (id),
   CONSTRAINT one_refund_per_provider_key UNIQUE (provider_key),
-  CONSTRAINT one_refund_per_key UNIQUE (organization_id, asked_by, idempotency_key),
+  CONSTRAINT one_refund_per_key UNIQUE (asked_by, idempotency_key),
   CONSTRAINT refund_of_an_attempt FOREIGN KEY(organization_id, attempt_id) REFERENCES billing.payment_attempts (organization_id, id),
   CONSTRAINT state_is_known CHECK (state IN ('stored', 'unknown', 'answered', 'refused')),
   CONSTRAINT refund_of_something CHECK (amount_cents > 0)

@@ -204,7 +204,7 @@ async def test_a_page_that_is_delivered_too_late_is_refused_and_the_next_one_ask
     assert refused.value.refusal is Refusal.PAYMENT_METHOD_UNAVAILABLE
     attempt = (await buyer.status(quote)).attempt
     assert attempt.state == "created"
-    due = [request for _, request in await requests.due(here.sessions, now=here.clock())]
+    due = [request for _, request in await requests.due(here.sessions, here.rails.keys(), now=here.clock())]
     assert RequestId(attempt.organization_id, attempt.id, 1) in due
     await pursue(buyer, attempt)
     found = await buyer.status(quote)
@@ -219,7 +219,7 @@ async def test_a_request_whose_key_is_only_just_too_old_is_left_alone_until_no_c
     _, attempt = await buy_with_fault(buyer, quiet_sandbox, "lost_answer")
 
     async def is_due(after):
-        found = await requests.due(buyer.house.sessions, now=buyer.house.clock() + after)
+        found = await requests.due(buyer.house.sessions, buyer.house.rails.keys(), now=buyer.house.clock() + after)
         return attempt.id in [request.attempt_id for _, request in found]
 
     assert await is_due(timedelta(hours=22, minutes=59))

@@ -1,4 +1,4 @@
-"""An operator's refund: previewed, stored before it is sent, sent once whatever is lost, and never more than was paid."""
+"""An operator's refund: previewed, stored before it is sent, sent once whatever is lost, never more than was paid."""
 
 import asyncio
 from dataclasses import replace

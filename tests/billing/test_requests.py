@@ -64,7 +64,7 @@ async def test_an_agent_that_never_comes_back_finds_its_answer_because_the_worke
     attempt = (await buyer.status(quote)).attempt
 
     async def due(now):
-        found = await requests.due(house.sessions, now=now)
+        found = await requests.due(house.sessions, house.rails.keys(), now=now)
         return [(method, request) for method, request in found if request.attempt_id == attempt.id]
 
     assert await due(house.clock()) == []
@@ -84,7 +84,9 @@ async def test_a_request_older_than_the_provider_keeps_keys_is_never_sent_again(
     attempt = (await buyer.status(quote)).attempt
     tomorrow = house.clock() + timedelta(hours=23, minutes=1)
     request_id = RequestId(attempt.organization_id, attempt.id, 1)
-    assert request_id not in [request for _, request in await requests.due(house.sessions, now=tomorrow)]
+    assert request_id not in [
+        request for _, request in await requests.due(house.sessions, house.rails.keys(), now=tomorrow)
+    ]
     with pytest.raises(OutcomeUnknown):
         await requests.carry_out(house.sessions, house.rails[attempt.method], request_id, clock=lambda: tomorrow)
     assert len(creations(quiet_sandbox)) == 1

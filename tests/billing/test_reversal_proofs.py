@@ -1,10 +1,13 @@
 """What was taken back, kept and paid out stands in the books; whoever changes one side of it is found."""
 
+from dataclasses import replace
+
 import asyncpg
 import pytest
 
 from billing import proofs, reversal_proofs
 from tests.billing.reversing import Paid, paid
+from tests.billing.test_refunding import ask
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,9 @@ async def payment(buyer) -> Paid:
     payment = await paid(buyer, tax=40)
     await payment.spend(450)
     await payment.apply(payment.charge(45))
-    await payment.apply(payment.refund("a", 108))
+    refund = payment.refund("a", 108)
+    request = await ask(payment, 108)
+    await payment.apply(replace(refund, request_key=request.provider_key))
     await payment.apply(payment.dispute("b", 200, "lost"))
     return payment
 
@@ -42,6 +47,9 @@ async def found(payment):
 LINE = "UPDATE billing.balance_transactions SET {} WHERE organization_id = $1 AND category = 'refund'"
 STANDING = "UPDATE billing.reversal_standings SET {} WHERE organization_id = $1"
 REVERSAL = "UPDATE billing.payment_reversals SET {} WHERE organization_id = $1 AND kind = 'dispute'"
+LOT, SHARE = "credits taken back are in the lot", "credits taken back are the share of the money"
+BOOKS = "reversal is in the books"
+MONEY = "money taken back is that of the reversals"
 TAMPERING = [
     (LINE.format("net_cents = net_cents + 1"), {"line is posted"}),
     (LINE.format("id = id || 'x'"), {"line is posted"}),
@@ -50,16 +58,20 @@ TAMPERING = [
      {"posted line is kept"}),
     ("UPDATE billing.balance_transactions SET fee_cents = 46 WHERE organization_id = $1 AND category = 'charge'",
      {"line is posted"}),
-    (STANDING.format("credits_reversed = credits_reversed + 1"), {"credits taken back are in the lot"}),
-    (STANDING.format("credits_written_off = 1"), {"credits taken back are in the lot"}),
-    (STANDING.format("refunded_cents = 0"), {"money taken back is that of the reversals"}),
-    (STANDING.format("lost_cents = 199"), {"money taken back is that of the reversals"}),
-    ("DELETE FROM billing.reversal_standings WHERE organization_id = $1",
-     {"lot taken back has a standing", "money taken back is that of the reversals"}),
-    (REVERSAL.format("live_cents = 100"), {"money taken back is that of the reversals"}),
-    (REVERSAL.format("lost = false"), {"money taken back is that of the reversals"}),
-    ("UPDATE ledger.lots SET reversed = reversed - 1, taken = taken - 1 WHERE organization_id = $1",
-     {"credits taken back are in the lot"}),
+    (STANDING.format("credits_reversed = credits_reversed + 1"), {LOT, SHARE}),
+    (STANDING.format("credits_written_off = 1"), {LOT, BOOKS}),
+    (STANDING.format("credits_reversed = credits_reversed + 9, credits_written_off = 9"), {SHARE, BOOKS}),
+    (STANDING.format("written_off_cents = 9"), {BOOKS}),
+    (STANDING.format("refunded_cents = 0"), {MONEY, BOOKS}),
+    (STANDING.format("lost_cents = 199"), {MONEY, BOOKS}),
+    (STANDING.format("frozen = true"), {"freeze has its reason"}),
+    ("DELETE FROM billing.reversal_standings WHERE organization_id = $1", {"lot taken back has a standing", MONEY}),
+    (REVERSAL.format("live_cents = 100"), {MONEY, SHARE}),
+    (REVERSAL.format("lost = false"), {MONEY}),
+    ("UPDATE ledger.lots SET reversed = reversed - 1, taken = taken - 1 WHERE organization_id = $1", {LOT}),
+    ("UPDATE ledger.lots SET frozen = true WHERE organization_id = $1", {"freeze has its reason"}),
+    ("UPDATE billing.refund_requests SET amount_cents = 107 WHERE organization_id = $1", {"refund was asked for"}),
+    ("DELETE FROM billing.operator_actions WHERE organization_id = $1", {"refund was asked for"}),
 ]  # fmt: skip
 
 

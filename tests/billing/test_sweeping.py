@@ -16,6 +16,12 @@ from tests.billing.conftest import settled
 SESSIONS = "/v1/checkout/sessions"
 
 
+@pytest.fixture(scope="module")
+def quiet_database(new_databases):
+    """A database of this module's own: a look takes only so many attempts, and other tests' would come first."""
+    return new_databases("sweeping")
+
+
 async def sweep(buyer, *, after):
     house = buyer.house
     later = house.clock() + after

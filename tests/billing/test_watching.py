@@ -62,11 +62,13 @@ async def test_an_object_is_due_when_its_time_has_come_and_then_ever_later(house
     assert minutes[-1] == 24 * 60
 
 
-async def test_what_is_finished_is_not_looked_at_and_not_watched_again(house, name):
+async def test_what_is_finished_is_not_looked_at_until_somebody_learns_that_it_was_not_final(house, name):
     await watch(house, name)
     await finish(house, name)
-    await watch(house, name)
     assert await due(house, name, after=timedelta(days=400)) == []
+    await watch(house, name)
+    [again] = await due(house, name, after=timedelta(days=400))
+    assert again.looks == 1
 
 
 async def test_after_half_a_year_an_object_is_looked_at_weekly_and_told_each_time(house, name):

@@ -2,7 +2,8 @@
 
 A program of its own, single-threaded, so that it may fork: every run is a child that dies, every recovery a child that
 does what the world would do next (the agent repeats its call, the provider its letters, the worker its work). Takes a
-JSON object on standard input (`run_url`, `sandbox`, `method`) and prints one on standard output.
+JSON object on standard input (`run_url`, `sandbox`, `method`; of all points those at `first`, `first + every`, …) and
+prints one on standard output. Before it forks it makes one journey itself, so that no child compiles and imports anew.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -40,7 +41,6 @@ from webhooks.tables import Letter
 
 CREDITS = 500
 LATER = timedelta(minutes=5)
-RUNS_MAX = 400
 
 
 def house_for(config: dict[str, Any]) -> House:
@@ -60,26 +60,41 @@ def watched(house: House, plan: Plan, *, later: timedelta) -> House:
     return replace(house, rails=rails, clock=lambda: now() + later)
 
 
-async def prepare(house: House, method: str, runs: int) -> dict[str, Any]:
-    """One agent, one quote for each run."""
+async def warm(house: House, method: str, other: House) -> None:
+    """One whole journey on the house's engine, with the doors of another house: a connection must not be inherited."""
+    walking = replace(other, database=house.database, sessions=house.sessions)
+    prepared = await prepare(walking, method)
+    await journey(walking, prepared, 0)
+    await look(walking, prepared, 0)
+    await walking.close()
+    await other.database.dispose()
+
+
+async def prepare(house: House, method: str) -> dict[str, Any]:
+    """One agent with a quote for the run that nothing kills."""
     newcomer = Newcomer(name="crash", runtime="test")
     signed_up = await identity.sign_up(house.sessions, newcomer, want_token=True, presented=None, now=now())
-    actor = await identity.authenticate(house.bearers.agents, signed_up.token or "", now=now())
-    wanted = packs.Wanted(CREDITS, None, method)
-    made = [
-        await quotes.make(
+    return await quoted(house, {"method": method, "token": signed_up.token, "quotes": {}}, [0])
+
+
+async def quoted(house: House, prepared: dict[str, Any], runs: Iterable[int]) -> dict[str, Any]:
+    """The same with one more quote for each run."""
+    actor = await identity.authenticate(house.bearers.agents, prepared["token"], now=now())
+    wanted = packs.Wanted(CREDITS, None, prepared["method"])
+    made = {
+        str(run): await quotes.make(
             house.sessions, actor, wanted, idempotency_key=f"q{run}", offer=house.place.offer, live_money=False,
             unavailable=None, now=now(),
         )
-        for run in range(runs)
-    ]  # fmt: skip
-    return {"method": method, "token": signed_up.token, "quotes": [str(quote.id) for quote in made]}
+        for run in runs
+    }  # fmt: skip
+    return prepared | {"quotes": prepared["quotes"] | {run: str(quote.id) for run, quote in made.items()}}
 
 
 async def journey(house: House, prepared: dict[str, Any], run: int) -> None:
     """Buy, pay, receive the letters, process them. Doing it again after any interruption is what the world does."""
     actor = await identity.authenticate(house.bearers.agents, prepared["token"], now=now())
-    quote_id = UUID(prepared["quotes"][run])
+    quote_id = UUID(prepared["quotes"][str(run)])
     attempt_id = await purchases.buy(
         house.sessions, actor, quote_id=quote_id, idempotency_key=f"buy{run}",
         rail=house.rails[prepared["method"]], unavailable=None, place=house.place, clock=house.clock,
@@ -133,7 +148,7 @@ async def letters(sandbox: httpx.AsyncClient, attempt_id: UUID) -> list[dict[str
 async def look(house: House, prepared: dict[str, Any], run: int) -> dict[str, Any]:
     """How often everything is there that must be there once."""
     async with house.sessions() as session:
-        of_quote = col(PaymentAttempt.quote_id) == UUID(prepared["quotes"][run])
+        of_quote = col(PaymentAttempt.quote_id) == UUID(prepared["quotes"][str(run)])
         attempt = (await session.exec(select(PaymentAttempt).where(of_quote))).one()
         name = external("payatt", attempt.id)
         receipts = (await session.exec(select(Receipt).where(col(Receipt.attempt_id) == attempt.id))).all()
@@ -191,10 +206,11 @@ def in_child(coroutine: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[int, An
 
 
 def main() -> None:
-    """Count the points, then die at each of them."""
+    """Count the points, then die at each of those that were asked for."""
     config = json.load(sys.stdin)
     house = house_for(config)
-    _, prepared = in_child(lambda: prepare(house, config["method"], RUNS_MAX))
+    asyncio.run(warm(house, config["method"], house_for(config)))
+    _, prepared = in_child(lambda: prepare(house, config["method"]))
 
     async def count() -> list[str]:
         plan = Plan(None)
@@ -208,12 +224,14 @@ def main() -> None:
 
     _, names = in_child(count)
     _, found = in_child(lambda: look(house, prepared, 0))
-    results = [found | {"killed": False, "at": "never"}]
-    for point, name in enumerate(names, 1):
+    results = [found | {"killed": False, "at": "never", "point": 0}]
+    chosen = range(config["first"], len(names) + 1, config["every"])
+    _, prepared = in_child(lambda: quoted(house, prepared, chosen))
+    for point in chosen:
         die = partial(lambda p: journey(watched(house, Plan(p), later=timedelta()), prepared, p), point)
         wait_status, _ = in_child(die)
         _, found = in_child(partial(recover, point))
-        results.append((found or {}) | {"killed": os.WIFSIGNALED(wait_status), "at": name})
+        results.append((found or {}) | {"killed": os.WIFSIGNALED(wait_status), "at": names[point - 1], "point": point})
     _, verified = in_child(lambda: verify(house, prepared))
     json.dump({"points": names, "results": results, "verified": verified}, sys.stdout)
 

@@ -1,33 +1,71 @@
-"""Kill it between any two lines: before and after each of the N statements and provider calls of buy and grant."""
+"""Kill it between any two lines: before and after each of the N statements and provider calls of buy and grant.
+
+Every point is killed at in the long tests; in the short ones each third, with another beginning for each rail. Points
+are in pairs, before and after, so that a third of them has both.
+"""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+EVERY = 3
+FIRST = {"stripe_checkout": 1, "stripe_x402.exact.usdc": 2}
+METHODS = pytest.mark.parametrize("method", FIRST)
 
 
-@pytest.mark.parametrize("method", ["stripe_checkout", "stripe_x402.exact.usdc"])
-def test_killed_anywhere_between_buying_and_granting_a_payment_grants_exactly_once(
-    method, new_databases, lone_sandbox, record_property
-):
-    config = {"run_url": new_databases("crash").run_url, "sandbox": lone_sandbox, "method": method}
-    ran = subprocess.run(
-        [sys.executable, "-m", "tests.crash.harness"],
-        input=json.dumps(config), capture_output=True, text=True, timeout=280, cwd=ROOT, check=False,
-    )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr[-4000:]
-    report = json.loads(ran.stdout)
-    steps = len(report["points"]) // 2
-    said = f"{method}: N = {steps} statements and provider calls, {len(report['results'])} runs"
-    record_property("crash matrix", said)
-    assert len(report["results"]) == 2 * steps + 1
+@pytest.fixture
+def killed(new_databases, lone_sandbox, record_property):
+    """`killed(method, first=…, every=…)`: what the runs came to, each killed at another of the points."""
+
+    def run(method: str, *, first: int, every: int) -> dict[str, Any]:
+        config = {"run_url": new_databases("crash").run_url, "sandbox": lone_sandbox, "method": method}
+        ran = subprocess.run(
+            [sys.executable, "-m", "tests.crash.harness"],
+            input=json.dumps({**config, "first": first, "every": every}),
+            capture_output=True, text=True, timeout=280, cwd=ROOT, check=False,
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr[-4000:]
+        report: dict[str, Any] = json.loads(ran.stdout)
+        points = len(report["points"])
+        steps = f"{method}: N = {points // 2} statements and provider calls"
+        record_property("crash matrix", f"{steps}, killed at points {first}, {first + every}, … of {points}")
+        assert [result["point"] for result in report["results"]] == [0, *range(first, points + 1, every)]
+        return report
+
+    return run
+
+
+@METHODS
+def test_killed_anywhere_between_buying_and_granting_a_payment_grants_exactly_once(method, killed):
+    report = killed(method, first=FIRST[method], every=EVERY)
+    assert_granted_once(report, method)
+    places = {result["at"] for result in report["results"]}
+    assert {"before COMMIT", "after COMMIT"} <= places
+    assert any("provider" in place for place in places)
+
+
+@pytest.mark.long
+@METHODS
+def test_killed_at_every_point_between_buying_and_granting_a_payment_grants_exactly_once(method, killed):
+    assert_granted_once(killed(method, first=1, every=1), method)
+
+
+def test_a_third_of_the_points_is_killed_at_from_another_beginning_on_each_rail():
+    assert len(set(FIRST.values())) == len(FIRST)
+    assert all(1 <= first <= EVERY for first in FIRST.values())
+
+
+def assert_granted_once(report: dict[str, Any], method: str) -> None:
+    """After every run all is there that must be there, once, and the books agree."""
+    assert len(report["points"]) % 2 == 0
     assert any("provider" in name for name in report["points"])
     for result in report["results"]:
-        place = f"killed {result['at']}"
+        place = f"killed {result['at']}, point {result['point']}"
         assert result["killed"] is (result["at"] != "never"), place
         assert result["state"] == "succeeded", place
         assert (result["payments"], result["receipts"], result["grants"], result["objects"]) == (1, 1, 1, 1), place

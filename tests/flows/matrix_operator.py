@@ -12,17 +12,22 @@ def _looks(path: str) -> list[Case]:
     return [OfOperators(Scope.OPERATE, Request(path), also=Scope.READ)]
 
 
+def _looks_closely(path: str) -> list[Case]:
+    """What is told of payers and operators needs the scope of those who act."""
+    return [OfOperators(Scope.OPERATE, Request(path))]
+
+
 def _acts(path: str, **body: object) -> list[Case]:
     return [OfOperators(Scope.OPERATE, Request(path, {**ACT, **body}))]
 
 
 MATRIX: dict[str, list[Case]] = {
     f"GET {ROOT}/letters": _looks(f"{ROOT}/letters"),
-    f"GET {ROOT}/letters/{{letter_id}}": _looks(f"{ROOT}/letters/{LETTER}"),
+    f"GET {ROOT}/letters/{{letter_id}}": _looks_closely(f"{ROOT}/letters/{LETTER}"),
     f"POST {ROOT}/letters/{{letter_id}}/retry": _acts(f"{ROOT}/letters/{LETTER}/retry"),
     f"POST {ROOT}/letters/{{letter_id}}/park": _acts(f"{ROOT}/letters/{LETTER}/park"),
     f"POST {ROOT}/letters/{{letter_id}}/ignore": _acts(f"{ROOT}/letters/{LETTER}/ignore"),
-    f"GET {ROOT}/actions": _looks(f"{ROOT}/actions"),
+    f"GET {ROOT}/actions": _looks_closely(f"{ROOT}/actions"),
     f"GET {ROOT}/attempts": _looks(f"{ROOT}/attempts"),
     f"GET {ROOT}/attempts/{{attempt_id}}": _looks(f"{ROOT}/attempts/{ATTEMPT}"),
     f"GET {ROOT}/owed": _looks(f"{ROOT}/owed"),

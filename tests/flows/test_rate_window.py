@@ -1,6 +1,6 @@
 from datetime import UTC, datetime, timedelta
 
-from api.http.rate_limits import KEYS_MAX, Window
+from api.windows import KEYS_MAX, Window
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 

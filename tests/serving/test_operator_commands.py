@@ -63,6 +63,30 @@ def test_a_refund_is_previewed_asked_about_and_recorded(run, paid):
     assert "wrong [size]" in acts
 
 
+def test_a_key_that_nothing_was_asked_with_refunds_nothing_unasked(run, paid):
+    agent, attempt = paid
+    typed = ("refund", attempt, "--reason", "mistyped", "--key", f"refund_{attempt}")
+    assert run(*typed).startswith("2: Nothing was refunded: with nobody to ask")
+    assert "no actions" in run("actions", "--organization", agent.organization_id)
+    done = run(*typed, "--yes")
+    assert "5.00 USD of 5.00 USD go back" in done
+    assert f"--key refund_{attempt}" in done
+    again = run(*typed)
+    assert "go back" not in again
+    assert re.findall(r"refund_\w+ is under way", again) == re.findall(r"refund_\w+ is under way", done)
+
+
+def test_a_key_that_another_refund_was_asked_with_refunds_nothing(run, paid):
+    agent, attempt = paid
+    typed = ("refund", attempt, "--reason", "x", "--key", f"refund_{attempt}")
+    run(*typed, "--amount", "1.00", "--yes")
+    refused = run(*typed, "--amount", "2.00", "--yes")
+    assert refused.startswith("1: "), refused
+    other = agent.buy(agent.quote())["payment_attempt_id"]
+    assert run("refund", other, *typed[2:], "--yes").startswith("1: ")
+    assert run("actions", "--organization", agent.organization_id).count("refund") == 1
+
+
 def test_a_list_says_how_to_go_on(run, paid):
     agent, _ = paid
     for _ in range(2):

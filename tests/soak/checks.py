@@ -78,7 +78,7 @@ def _verified(stage: Stage) -> Check:
     wrong = [line for line in said if "WRONG" in line]
     if ran.returncode != 0 and not wrong:
         wrong = said[-10:] or [f"exit status {ran.returncode}"]
-    return Check("`purser verify` is clean, books and proofs", next(iter(said), "").split(" verified")[0], wrong)
+    return Check("`purser verify` is clean, books and proofs", "" if wrong else said[0].split(" verified")[0], wrong)
 
 
 def _bought(lives: Sequence[Lived]) -> list[tuple[Lived, Buy, str]]:
@@ -183,4 +183,4 @@ def _off(found: Balance, planned: Balance) -> str:
 
 
 def _dollars(cents: int) -> str:
-    return f"{cents // 100:,}.{cents % 100:02} USD"
+    return f"{'-' if cents < 0 else ''}{abs(cents) // 100:,}.{abs(cents) % 100:02} USD"

@@ -152,7 +152,7 @@ class Drawing:
         """One of the things that can be done now; nothing when the dice name one that cannot."""
         weights = {
             "spend": 5, "hold": 3, "end hold": 4, "refund": 4, "move refund": 3, "dispute": 3, "move dispute": 4,
-            "warn": 3, "stop": 3, "write off": 3,
+            "warn": 8, "stop": 3, "write off": 3,
         }  # fmt: skip
         match self._one_of(weights):
             case "spend":

@@ -29,8 +29,10 @@ INSIST_S: Final = 100.0
 """How long an agent sends the same request again before it gives up."""
 SETTLE_S: Final = 100.0
 """How long a step's effect may take: the longest recovery with the waits of a soak, on a slow machine."""
-PAUSE_S: Final = 0.25
-AGENTS_AT_ONCE: Final = 12
+PAUSE_S: Final = 0.3
+PAUSE_MAX_S: Final = 5.0
+"""A patient client that is told to try again does so less and less often."""
+AGENTS_AT_ONCE: Final = 16
 
 
 class Surprise(Exception):
@@ -61,19 +63,21 @@ class Lived:
     def insist(self, send: Callable[[], httpx.Response], *, what: str) -> httpx.Response:
         """The first definite answer: the same request again while there is none, or one that says to try again."""
         deadline = time.monotonic() + INSIST_S
-        said = "nothing"
+        said, pause_s = "nothing", PAUSE_S
         while time.monotonic() < deadline:
             try:
                 answer = send()
             except httpx.TransportError as error:
                 said = type(error).__name__
+                self.shared.tried_again("no answer")
             else:
                 error_ = _error(answer)
                 if not error_.get("retryable", answer.status_code >= 500):
                     return answer
                 said = f"{answer.status_code} {error_.get('code')}"
                 self.shared.tried_again(error_.get("code") or str(answer.status_code))
-            time.sleep(PAUSE_S)
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, PAUSE_MAX_S) if self.plan.patient else PAUSE_S
         raise Surprise(f"{what}: no definite answer, last {said}")
 
     def do(self, send: Callable[[], httpx.Response], *, what: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tests.soak.drawing import Drawing
 from tests.soak.steps import Break, Granted, Step
 
 PURCHASES_MIN, PURCHASES_MAX = 2, 6
-TEMPERS: Final = ("calm", "calm", "warned", "stopped")
+TEMPERS: Final = ("calm", "warned", "warned", "stopped")
 DELIVERIES: Final = ("late", "twice", "shuffled", "never", "normal")
 READS_BROKEN: Final = ("error_503", "error_429", "hang", "drop", "slow", "error_500")
 KILLED: Final = ("worker", "server", "worker", "postgres")
@@ -43,6 +43,8 @@ class AgentPlan:
     name: str
     steps: tuple[Step, ...]
     granted: Mapping[int, Granted]
+    patient: bool
+    """Whether it tries again less and less often, or as fast as at first."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Plan:
         agents = [
             {
                 "name": agent.name,
+                "patient": agent.patient,
                 "steps": [[type(one.act).__name__, asdict(one.act), asdict(one.after)] for one in agent.steps],
             }
             for agent in self.agents
@@ -77,7 +80,7 @@ class Plan:
 
 
 def draw(seed: int, attempts: int, *, kills: int | None = None) -> Plan:
-    """The plan of a seed: so many attempts, and about one killed process for each forty of them unless told."""
+    """The plan of a seed: so many attempts, and about one killed process for each 25 of them unless told."""
     chance = Random(seed)
     partial = chance.random() < 0.5
     agents: list[AgentPlan] = []
@@ -87,9 +90,9 @@ def draw(seed: int, attempts: int, *, kills: int | None = None) -> Plan:
         left -= purchases
         drawing = Drawing(Random(chance.getrandbits(64)), purchases, partial, chance.choice(TEMPERS))
         steps = tuple(drawing.draw())
-        agents.append(AgentPlan(f"agent {len(agents) + 1}", steps, drawing.granted))
+        agents.append(AgentPlan(f"agent {len(agents) + 1}", steps, drawing.granted, chance.random() < 0.5))
     return Plan(
-        seed, partial, tuple(agents), _storm(chance, attempts, max(1, attempts // 40) if kills is None else kills)
+        seed, partial, tuple(agents), _storm(chance, attempts, max(1, attempts // 25) if kills is None else kills)
     )
 
 
@@ -103,7 +106,7 @@ def _storm(chance: Random, attempts: int, kills: int) -> tuple[Moment, ...]:
     for n in range(max(3, attempts // 12)):
         kind = READS_BROKEN[n % len(READS_BROKEN)]
         seconds = {"hang": 5.0, "slow": 1.0}.get(kind)
-        broken = Break(kind, chance.randint(1, 6), seconds, stored=False)
+        broken = Break(kind, chance.randint(1, 2 if kind == "hang" else 6), seconds, stored=False)
         moments.append(Moment(chance.randint(0, 950), "reads", broken=broken))
     middles = [1000 * (2 * n + 1) // (2 * kills) + chance.randint(-30, 30) for n in range(kills)]
     moments += [Moment(at, "kill", KILLED[n % len(KILLED)]) for n, at in enumerate(middles)]

@@ -51,7 +51,7 @@ SETTINGS: Final = {
     "checkout_payment_methods": "card, us_bank_account",
     "checkout_promotion_codes": True,
     "checkout_tax": True,
-    "stripe_timeout_s": 4,
+    "stripe_timeout_s": 3,
     "events_every_s": 2,
     "look_again_after_s": 10,
     "log_format": "json",

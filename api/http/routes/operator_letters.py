@@ -27,8 +27,9 @@ from webhooks import letters
 from webhooks.tables import Letter
 
 LOOKS: Final = allowed(Scope.OPERATE, operators_alone=True, also=Scope.READ)
-"""Looking takes either scope."""
+"""Looking takes either scope: a scraper sees how things stand, and nothing of whom they are about."""
 ACTS: Final = allowed(Scope.OPERATE, operators_alone=True)
+"""Acting takes `operate`, and so does looking at what payers wrote and at what operators did."""
 
 
 def acting(request: AnyRequest, key: str | None) -> Acting:
@@ -53,9 +54,9 @@ async def list_letters(request: AnyRequest) -> Envelope:
     return answer(request, views.page("letters", shown, limit=asked.limit, key="letter_id"))
 
 
-@get("/v1/operator/letters/{letter_id:str}", guards=[LOOKS], opt=described("operator letter"))
+@get("/v1/operator/letters/{letter_id:str}", guards=[ACTS], opt=described("operator letter"))
 async def show_letter(request: AnyRequest, letter_id: FromPath[str]) -> Envelope:
-    """One letter with its body, secrets and card numbers struck out."""
+    """One letter with its body; secrets, card numbers, links and who the payer is are struck out."""
     async with snapshot(house_of(request).sessions) as session:
         found = await letters.one(session, letters.parsed(letter_id))
     return answer(request, {"letter": views.whole_letter(found)})
@@ -94,7 +95,7 @@ async def ignore_letter(request: AnyRequest, letter_id: FromPath[str]) -> Envelo
     return await _done(request, letter_id, Act.IGNORE_LETTER, letters.ignore)
 
 
-@get("/v1/operator/actions", guards=[LOOKS], opt=described("operator actions", query=fields.ActionsAsked))
+@get("/v1/operator/actions", guards=[ACTS], opt=described("operator actions", query=fields.ActionsAsked))
 async def list_actions(request: AnyRequest) -> Envelope:
     """What operators did, by whom and why, newest first."""
     asked = query_of(request, fields.ActionsAsked)
