@@ -40,7 +40,7 @@ async def of_attempt(session: AsyncSession, attempt: PaymentAttempt, receipt: Re
                 )
             ),
         )
-        .order_by(col(PaymentReversal.id))
+        .order_by(col(PaymentReversal.occurred_at), col(PaymentReversal.id))
     )
     rows = (await session.exec(query)).all()
     live = {

@@ -31,12 +31,16 @@ def silent():
 
 
 @pytest.fixture
-async def house(new_databases, silent):
+def own_database(new_databases):
+    return new_databases(f"unlettered{uuid.uuid4().hex[:6]}")
+
+
+@pytest.fixture
+async def house(own_database, silent):
     """A house of its own, whose worker is impatient."""
-    database = new_databases(f"unlettered{uuid.uuid4().hex[:6]}")
     built = build(
         Settings(
-            database_url=SecretStr(database.run_url),
+            database_url=SecretStr(own_database.run_url),
             stripe_secret_key=SecretStr(STRIPE_KEY),
             stripe_api_base=silent.url,
         )
@@ -146,3 +150,32 @@ async def test_the_list_of_events_is_not_read_when_it_is_switched_off(house, sil
     off = replace(house, settings=house.settings.model_copy(update={"events_every_s": 0}))
     assert worker._events(off) == []
     assert [chore.name for chore in worker._events(house)] == ["events"]
+
+
+async def test_with_the_list_of_events_alone_what_goes_back_arrives_once(house, silent, impatient):
+    impatient("letters")
+    eager = replace(house, settings=house.settings.model_copy(update={"events_every_s": 0.2}))
+    actor, stop = await sign_up(house), asyncio.Event()
+    quote_id = await buy(house, actor, CHECKOUT)
+    working = asyncio.create_task(worker.run(eager, stop))
+    try:
+        paid = silent.pay((await look(house, actor, quote_id)).attempt.object_id)
+        await until_paid(house, actor, [quote_id])
+        silent.control("POST", "refunds", payment_intent=paid["payment_intent"], amount=100)
+        dispute = silent.control("POST", "disputes", payment_intent=paid["payment_intent"], amount=400)
+        await until_spendable(house, actor, quote_id, 0)
+        silent.control("POST", f"disputes/{dispute['id']}/win")
+        await until_spendable(house, actor, quote_id, 400)
+    finally:
+        stop.set()
+        await working
+    assert await all_letters_late(house, silent) > 0
+    found = await look(house, actor, quote_id)
+    assert (found.balance.spendable, found.balance.owed) == (400, 0)
+    assert {row.kind: row.told for row in found.reversed.rows} == {"refund": "refunded", "dispute": "reinstated"}
+
+
+async def until_spendable(house, actor, quote_id, credits_):
+    async with asyncio.timeout(WITHIN_S):
+        while (await look(house, actor, quote_id)).balance.spendable != credits_:
+            await asyncio.sleep(0.1)
