@@ -122,8 +122,8 @@ async def _payout(sessions: Sessions, fact: PayoutSeen, *, now: datetime, letter
     async with sessions() as session, session.begin():
         if letter is not None and not await letter.lock(session):
             return Judged(Verdict.NOTHING_NEW, "the letter is done")
-        # A payout can still fail after it was paid, and a manual one never tells what it was made of.
-        told = fact.contents is not None or not fact.automatic
+        # A manual payout never tells what it was made of, nor does one that failed: the next one has its lines.
+        told = fact.contents is not None or not fact.automatic or fact.status in {"failed", "canceled"}
         await _store(session, fact, complete=told and not missing, now=now)
         if letter is not None:
             await letter.done(session, now)

@@ -193,7 +193,9 @@ async def record_failure(
             row.state = RequestState.UNKNOWN if row.state == RequestState.UNKNOWN else state
             row.error = str(error)
             row.tries += 1
-            row.next_try_at = now + (retry_after(row.tries) if wait is None else wait)
+            # Who asks again before the worker's own try is due must not put it off: it is the worker that finds out.
+            next_try_at = now + (retry_after(row.tries) if wait is None else wait)
+            row.next_try_at = next_try_at if row.next_try_at <= now else min(row.next_try_at, next_try_at)
 
 
 async def _record_refusal(sessions: Sessions, request_id: RequestId, error: ProviderRefused, now: datetime) -> None:

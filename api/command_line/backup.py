@@ -19,7 +19,7 @@ from sqlalchemy.engine import make_url
 
 import migrations
 from api.command_line import books
-from api.command_line.console import console
+from api.command_line.console import console, visible
 from api.http.routes.health import VERSION
 from api.postgres import backup_file, snapshot, tools
 from api.postgres.backup_file import Backup, Facts, NotABackup
@@ -38,10 +38,11 @@ def back_up(settings: Settings, target: Path, *, force: bool) -> None:
 
     A file of that name stays unless `force`; raises `FileExistsError`. Raises `CannotGoOn`, `PostgresUnavailable`.
     """
-    with _database(settings) as found:
+    with _in_words(), _database(settings) as found:
         facts = asyncio.run(_backed_up(_login(found), target, force=force))
     out = console()
-    out.print(f"Backed up schema {facts.revision} as of {facts.made_at} into {escape(str(target))}", soft_wrap=True)
+    made = f"Backed up schema {facts.revision} as of {facts.made_at} into {target}"
+    out.print(escape(visible(made)), soft_wrap=True)
     out.print(f"({target.stat().st_size} bytes; only its owner can read it, and it holds personal data).")
 
 
@@ -50,18 +51,24 @@ def restore(settings: Settings, source: Path) -> bool:
 
     Raises `CannotGoOn`, `PostgresUnavailable`, and then the database is as empty as before.
     """
-    try:
-        with backup_file.opened(source) as backup, _empty_database(settings) as found:
-            facts = backup.facts
-            _require_known(facts.revision)
-            asyncio.run(_restored(_login(found), backup))
-            left_to_do = asyncio.run(_newest(found))
-            console().print(f"Restored the backup of {facts.made_at} (Purser {facts.purser}, schema {facts.revision}).")
-            clean = books.tell(asyncio.run(_verified(found)))
-    except NotABackup as reason:
-        raise CannotGoOn(str(reason)) from None
+    with _in_words(), backup_file.opened(source) as backup, _empty_database(settings) as found:
+        facts = backup.facts
+        _require_known(facts.revision)
+        asyncio.run(_restored(_login(found), backup))
+        left_to_do = asyncio.run(_newest(found))
+        told = f"Restored the backup of {facts.made_at} (Purser {facts.purser}, schema {facts.revision})."
+        console().print(escape(visible(told)))
+        clean = books.tell(asyncio.run(_verified(found)))
     _tell_next(facts, left_to_do)
     return clean
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    try:
+        yield
+    except NotABackup as reason:
+        raise CannotGoOn(visible(str(reason))) from None
 
 
 @contextmanager
@@ -116,7 +123,9 @@ async def _connected(login: Login) -> AsyncIterator[asyncpg.Connection[Any]]:
 
 def _require_known(revision: str) -> None:
     if not migrations.known(revision):
-        raise CannotGoOn(f"This is schema {revision}, which this version does not know; use the version that made it.")
+        raise CannotGoOn(
+            f"This is schema {visible(revision)}, which this version does not know; use the version that made it."
+        )
 
 
 async def _backed_up(login: Login, target: Path, *, force: bool) -> Facts:
@@ -127,7 +136,7 @@ async def _backed_up(login: Login, target: Path, *, force: bool) -> Facts:
             if moment is None:
                 raise CannotGoOn("There is nothing to back up: the database was never migrated.")
             _require_known(moment.revision)
-            pg_dump = await asyncio.to_thread(tools.find, "pg_dump", server_major=_major(moment.server))
+            pg_dump = await asyncio.to_thread(tools.find, login, server_major=_major(moment.server))
             facts = Facts(
                 purser=VERSION,
                 revision=moment.revision,
@@ -150,8 +159,8 @@ async def _restored(login: Login, backup: Backup) -> None:
         held = await snapshot.not_empty(connection)
         if held is not None:
             raise CannotGoOn(
-                f"The database is not empty ({held} is there), and a restore never overwrites. Name an empty database, "
-                "or for the embedded one another --data-dir, or move its folder `postgres` away."
+                f"The database is not empty ({visible(held)} is there), and a restore never overwrites. Name an empty "
+                "database, or for the embedded one another --data-dir, or move its folder `postgres` away."
             )
         server = snapshot.server_version(connection)
         if _major(server) < _major(facts.server):
@@ -159,12 +168,15 @@ async def _restored(login: Login, backup: Backup) -> None:
                 f"The backup comes from PostgreSQL {facts.server}, which this server ({server}) may not understand; "
                 f"restore it into PostgreSQL {_major(facts.server)} or newer."
             )
-        psql = await asyncio.to_thread(tools.find, "psql", server_major=_major(server))
         await connection.execute(migrations.roles())
         missing = await snapshot.missing(connection, facts.roles)
         if missing:
-            raise CannotGoOn(f"Make these roles first, which have rights in the backup: {', '.join(missing)}.")
-        await asyncio.to_thread(tools.feed, psql, login, backup.script)
+            raise CannotGoOn(f"Make these roles first, which have rights in the backup: {visible(', '.join(missing))}.")
+        try:
+            await snapshot.put_back(login, backup_file.parts(backup.script))
+        except asyncpg.PostgresError as error:
+            said = str(error).partition("\n")[0]  # what follows may quote a row, and rows are not for a terminal
+            raise CannotGoOn(f"The server does not take the backup: {visible(said)}.") from None
         await connection.execute("ANALYZE", timeout=tools.RUN_TIMEOUT_S)
 
 
@@ -189,9 +201,11 @@ def _tell_next(facts: Facts, left_to_do: str | None) -> None:
     out = console()
     if left_to_do is not None:
         out.print("This role may not admit the run login; somebody who may has to run:")
-        out.print(f"  {escape(left_to_do)}", soft_wrap=True)
+        out.print(f"  {escape(visible(left_to_do))}", soft_wrap=True)
     since = facts.events_read_through or facts.made_at
-    out.print(f"Next: start the service. Its worker reads the provider's events since {since} and applies them again,")
+    out.print(
+        f"Next: start the service. Its worker reads the provider's events since {escape(since)} and applies them again,"
+    )
     out.print(
         "once each. What they say of attempts younger than the backup is parked: `purser letters --state parked`."
     )

@@ -5,18 +5,21 @@ it, so that all parts show the same moment while the service goes on. Dumped are
 extension and nothing of others. The objects are dumped without owner: whoever restores makes them, as whoever migrates
 does, and then gives to `purser_owner` what is the owner's. So a backup may go to a database whose migrating role has
 another name.
+
+`put_back` sends such a script to the server itself: no program reads it that would take a line of it for a command.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
 
-from .tools import Login
+from .backup_file import NotABackup, Rows
+from .tools import RUN_TIMEOUT_S, Login
 
 SCHEMAS: Final = ("ledger", "billing", "webhooks")
 VERSIONS_TABLE: Final = "public.alembic_version"
@@ -124,6 +127,45 @@ def server_version(connection: asyncpg.Connection[Any]) -> str:
     """As `18.4`."""
     version = connection.get_server_version()
     return f"{version.major}.{version.minor}"
+
+
+async def put_back(login: Login, parts: Iterable[str | Rows]) -> None:
+    """Run the parts of a script on a connection of their own, in one transaction: all, or nothing.
+
+    Raises asyncpg's errors, OSError, and whatever `parts` raises.
+    """
+    connection = await connect(login)
+    try:
+        await connection.execute("BEGIN")
+        for part in parts:
+            await _put(connection, part)
+        await connection.execute("COMMIT", timeout=RUN_TIMEOUT_S)
+        await connection.close(timeout=CONNECT_TIMEOUT_S)
+    except (asyncpg.PostgresError, NotABackup):
+        await connection.execute("ROLLBACK")
+        raise
+    finally:
+        # Not by asking: a server that still waits for rows of a COPY would never answer, and this ends it too.
+        connection.terminate()
+
+
+async def _put(connection: asyncpg.Connection[Any], part: str | Rows) -> None:
+    if isinstance(part, str):
+        await connection.execute(part, timeout=RUN_TIMEOUT_S)
+        return
+
+    async def pieces(of: Rows = part) -> AsyncIterator[bytes]:
+        for piece in of.pieces:
+            yield piece
+
+    await connection.copy_to_table(
+        part.table,
+        schema_name=part.schema,
+        columns=part.columns,
+        source=pieces(),
+        format="text",
+        timeout=RUN_TIMEOUT_S,
+    )
 
 
 async def not_empty(connection: asyncpg.Connection[Any]) -> str | None:

@@ -79,8 +79,10 @@ async def test_a_payout_takes_clearing_to_the_bank_once(platform: Platform):
 
 async def test_a_payout_that_fails_comes_back(platform: Platform):
     await platform.apply(payout(900, None, name="po_fails"))
-    await platform.apply(payout(900, None, name="po_fails", failed=True))
+    failed = payout(900, None, name="po_fails", failed=True)
+    await platform.apply(failed)
     assert await platform.changed() == {}
+    assert (await platform.payout(failed)).complete, "nobody will ever tell what it was made of"
 
 
 async def test_what_belongs_to_nobody_is_explained_in_the_platforms_book(platform: Platform):

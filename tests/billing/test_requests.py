@@ -55,6 +55,18 @@ async def test_after_a_lost_answer_the_same_key_gets_the_one_session_there_is(bu
     assert first["parameters"] == second["parameters"]
 
 
+async def test_an_agent_that_asks_again_and_again_does_not_put_off_the_workers_own_try(buyer, quiet_sandbox):
+    quote, house = await buyer.quote(), buyer.house
+    fault(quiet_sandbox, "error_500")
+    for _ in range(8):
+        with pytest.raises(Refused):
+            await buyer.buy(quote)
+    attempt = (await buyer.status(quote)).attempt
+    soon = house.clock() + requests.FIRST_RETRY + timedelta(seconds=5)
+    found = await requests.due(house.sessions, house.rails.keys(), now=soon)
+    assert attempt.id in [request.attempt_id for _, request in found]
+
+
 async def test_an_agent_that_never_comes_back_finds_its_answer_because_the_worker_asked(buyer, quiet_sandbox):
     quote = await buyer.quote()
     fault(quiet_sandbox, "lost_answer")

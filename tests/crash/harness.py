@@ -41,6 +41,8 @@ from webhooks.tables import Letter
 
 CREDITS = 500
 LATER = timedelta(minutes=5)
+SETTLED = {"payment_intent.succeeded", "charge.updated"}
+"""Letters after which no more come: every run waits for them, so that every run has the same points."""
 
 
 def house_for(config: dict[str, Any]) -> House:
@@ -134,12 +136,12 @@ async def pay(sandbox: httpx.AsyncClient, action: Action | None) -> None:
 
 
 async def letters(sandbox: httpx.AsyncClient, attempt_id: UUID) -> list[dict[str, Any]]:
-    """What the provider would deliver about the attempt, once it says that the money is there."""
+    """What the provider would deliver about the attempt, once the money is there and its fee is known."""
     wanted = external("payatt", attempt_id)
     for _ in range(200):
         answer = await sandbox.get("/v1/events", params={"limit": 20})
         events = [event for event in answer.json()["data"] if wanted in json.dumps(event)]
-        if any(event["type"] == "payment_intent.succeeded" for event in events):
+        if SETTLED <= {event["type"] for event in events}:
             return events[::-1]
         await asyncio.sleep(0.02)
     raise TimeoutError(f"the sandbox never settled {wanted}")

@@ -55,11 +55,6 @@ def test_killed_at_every_point_between_buying_and_granting_a_payment_grants_exac
     assert_granted_once(killed(method, first=1, every=1), method)
 
 
-def test_a_third_of_the_points_is_killed_at_from_another_beginning_on_each_rail():
-    assert len(set(FIRST.values())) == len(FIRST)
-    assert all(1 <= first <= EVERY for first in FIRST.values())
-
-
 def assert_granted_once(report: dict[str, Any], method: str) -> None:
     """After every run all is there that must be there, once, and the books agree."""
     assert len(report["points"]) % 2 == 0

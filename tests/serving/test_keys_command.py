@@ -11,7 +11,7 @@ from api.settings import Settings
 from api.wiring import build
 from billing import operator_keys
 from billing.refusals import Refused
-from tests.serving.purser import purser
+from tests.serving.purser import typed
 
 TOKEN = re.compile(r"pok_[0-9a-z]{26}[\w-]{43}\b")
 KEY = re.compile(r"opkey_[0-9a-z]{26}\b")
@@ -25,7 +25,7 @@ def database(new_databases):
 @pytest.fixture
 def run(folder, database):
     """`run(argument, …)`: one `purser keys` command on a database of its own."""
-    return lambda *arguments: purser(folder, "keys", *arguments, PURSER_DATABASE_URL=database.run_url)
+    return lambda *arguments: typed(folder, "keys", *arguments, PURSER_DATABASE_URL=database.run_url)
 
 
 def lives(database, token):

@@ -24,7 +24,7 @@ from tests.service import (
     sandbox_running,
     until,
 )
-from tests.serving.purser import Serving, purser, serving
+from tests.serving.purser import Serving, purser, serving, typed
 
 FETCHED_WITHIN_S = 60.0
 """The pager leaves the newest five seconds of the list for later."""
@@ -92,7 +92,7 @@ def test_after_a_restore_what_was_paid_since_arrives_once_and_what_nobody_knows_
             until(lambda: agent.paid_credits() == 5 * 500 - 100)
             assert service.end(signal.SIGTERM) == 0
 
-        refused = purser(lost, "restore", "last night")
+        refused = typed(lost, "restore", "last night")
         assert refused.returncode == 1
         assert "is not empty" in refused.stderr
         done = purser(found, "restore", str(lost / "last night"))
@@ -109,11 +109,11 @@ def test_after_a_restore_what_was_paid_since_arrives_once_and_what_nobody_knows_
             until(lambda: waiting_in_vain(found, strange), within_s=FETCHED_WITHIN_S)
             rows(found, TRIED_OUT)
             until(lambda: not [row for row in rows(found, LETTERS, strange.encode()) if row[2] == "pending"])
-            told = purser(found, "letters", "--state", "parked")
+            told = typed(found, "letters", "--state", "parked")
             assert "there is no attempt" in " ".join(told.stdout.split())
             assert rows(found, GRANTED) == sorted((intent, 1) for intent in (*intents, *late))
             assert agent.paid_credits() == 4 * 500 - 100
-            verified = purser(found, "verify")
+            verified = typed(found, "verify")
             assert verified.returncode == 0, verified.stdout
 
 

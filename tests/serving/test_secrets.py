@@ -6,13 +6,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import pytest
 
 from api.running import children, embedding, remembered
-from tests.service import until
-from tests.serving.purser import named, purser, serving
+from tests.serving.purser import named, serving, typed
 
 PRIVATE = 0o600
 PLANTED = ("segno", "signal", "multiprocessing", "structlog", "asyncpg")
@@ -100,20 +98,13 @@ def test_a_stranger_on_the_port_of_a_stopped_service_is_told_nothing(tmp_path):
 
 
 def test_the_passwords_of_the_embedded_database_are_made_anew_at_each_start(folder):
-    assert purser(folder, "migrate").returncode == 0
+    assert typed(folder, "migrate").returncode == 0
     first = remembered.recall(folder / ".purser")
-    assert purser(folder, "migrate").returncode == 0
+    assert typed(folder, "migrate").returncode == 0
     second = remembered.recall(folder / ".purser")
     assert first.service_password != second.service_password
     assert first.migrator_password != second.migrator_password
     assert (first.webhook_secret, first.stripe_secret_key) == (second.webhook_secret, second.stripe_secret_key)
-
-
-def test_commands_reach_the_database_of_a_running_service(folder: Path):
-    with serving(folder) as service:
-        until(lambda: "Ctrl-C" in service.said())
-        ended = purser(folder, "books", "org_platform")
-    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize("key", [None, "", "  "])
@@ -122,7 +113,7 @@ def test_a_real_database_without_a_stripe_key_is_refused_and_not_given_a_sandbox
     if key is not None:
         settings["PURSER_STRIPE_SECRET_KEY"] = key
     for command in ("serve", "check"):
-        ended = purser(folder, command, **settings)
+        ended = typed(folder, command, **settings)
         said = ended.stdout + ended.stderr
         assert ended.returncode == (2 if command == "serve" else 1), said
         assert "PURSER_DATABASE_URL" in said
@@ -132,7 +123,7 @@ def test_a_real_database_without_a_stripe_key_is_refused_and_not_given_a_sandbox
 
 
 def test_the_sandbox_beside_a_real_key_is_refused(folder):
-    ended = purser(
+    ended = typed(
         folder, "serve", PURSER_SANDBOX="true", PURSER_STRIPE_SECRET_KEY="sk_test_x", PURSER_STRIPE_WEBHOOK_SECRETS="w"
     )
     assert ended.returncode == 2

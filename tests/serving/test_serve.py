@@ -11,7 +11,7 @@ import httpx
 from api.running import remembered
 from api.running.children import is_free
 from tests.service import free_port, until
-from tests.serving.purser import is_alive, named, purser, serving, sign_up, whoami
+from tests.serving.purser import is_alive, named, purser, serving, sign_up, typed, whoami
 
 PRIVATE = 0o600
 
@@ -31,12 +31,15 @@ def test_serve_starts_from_nothing_and_leaves_no_process_no_port_and_no_secret_b
         health = httpx.get(f"{service.url}/healthz").json()
         until(lambda: "Ctrl-C" in service.said())
         checked = purser(folder, "check")
+        books = typed(folder, "books", "org_platform")
         status = service.end(signal.SIGTERM)
     assert health["ok"]
     assert health["data"]["status"] == "ok"
     assert f"Purser serves at  {service.url}" in service.said()
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "WRONG" not in checked.stdout
+    assert books.returncode == 0, books.stderr
+    assert "The books of org_platform" in books.stdout
     assert status == 0, service.said()
     assert len(service.family) >= 3
     assert service.left_over() == set()
@@ -71,7 +74,7 @@ def test_a_killed_server_process_is_replaced_and_a_second_service_on_the_same_da
         os.kill(worker, signal.SIGKILL)
         until(lambda: not is_alive(worker))
         assert until(lambda: answers(f"{service.url}/readyz"), within_s=30)
-        second = purser(folder, "serve", "--port", str(free_port()))
+        second = typed(folder, "serve", "--port", str(free_port()))
     assert second.returncode == 1
     assert "already runs the PostgreSQL of" in second.stderr
     assert "Traceback" not in second.stderr
@@ -89,7 +92,7 @@ def test_a_port_in_use_is_said_in_a_sentence_with_a_way_out(folder):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        ended = purser(folder, "serve", "--port", str(port))
+        ended = typed(folder, "serve", "--port", str(port))
     assert ended.returncode == 1
     assert f"Port {port} of 127.0.0.1 is in use" in ended.stderr
     assert "--port" in ended.stderr

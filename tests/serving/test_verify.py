@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from api.command_line import books
-from tests.serving.purser import purser
+from tests.serving.purser import typed
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def database(new_databases):
 
 async def test_verify_says_that_proofs_agree_and_names_a_payment_that_was_never_granted(folder, database):
     settings = {"PURSER_DATABASE_URL": database.run_url}
-    clean = purser(folder, "verify", **settings)
+    clean = typed(folder, "verify", **settings)
     assert clean.returncode == 0, clean.stderr
     assert [line.split(":")[0] for line in clean.stdout.splitlines()] == ["1 book verified", "proofs agree"]
     connection = await asyncpg.connect(database.owner_url)
@@ -25,7 +25,7 @@ async def test_verify_says_that_proofs_agree_and_names_a_payment_that_was_never_
         " SELECT 'payment_intent', 'pi_forged', u, u, 'granted', 500, u, now() FROM gen_random_uuid() AS u"
     )
     await connection.close()
-    ended = purser(folder, "verify", **settings)
+    ended = typed(folder, "verify", **settings)
     assert ended.returncode == 1
     first, granted, *_ = ended.stdout.splitlines()
     assert first.startswith("1 book verified"), "the books themselves are as they were"
@@ -37,27 +37,25 @@ def test_verify_holds_a_published_head_against_the_journal(folder, database):
     settings = {"PURSER_DATABASE_URL": database.run_url}
     [(seq, digest)] = database.rows("SELECT last_seq, head FROM ledger.books")
     good = f"org_platform={digest.hex()}@{seq}"
-    assert purser(folder, "verify", "org_platform", "--head", good, **settings).stdout.startswith("1 book verified")
+    assert typed(folder, "verify", "org_platform", "--head", good, **settings).stdout.startswith("1 book verified")
     for head, says in (
         (f"org_platform={'0' * 64}@1", "WRONG org_platform operation 1: hash is not the head that was published"),
         (f"org_platform={'0' * 64}@9", "WRONG org_platform book: ends at seq 1; a head of seq 9 was published"),
     ):
-        ended = purser(folder, "verify", "--head", good, "--head", head, **settings)
+        ended = typed(folder, "verify", "--head", good, "--head", head, **settings)
         assert (ended.returncode, ended.stdout.splitlines()[0]) == (1, says)
 
 
 @pytest.mark.parametrize("head", ["", "org_platform=00@1", f"org_platform={'0' * 64}@0", f"nobody={'0' * 64}@1"])
 def test_a_head_that_is_no_head_is_refused(folder, database, head):
-    ended = purser(folder, "verify", "--head", head, PURSER_DATABASE_URL=database.run_url)
+    ended = typed(folder, "verify", "--head", head, PURSER_DATABASE_URL=database.run_url)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "Traceback" not in ended.stderr
 
 
 def test_a_head_of_another_organization_is_refused(folder, database):
     other = f"org_{'0' * 26}"
-    ended = purser(
-        folder, "verify", other, "--head", f"org_platform={'0' * 64}@1", PURSER_DATABASE_URL=database.run_url
-    )
+    ended = typed(folder, "verify", other, "--head", f"org_platform={'0' * 64}@1", PURSER_DATABASE_URL=database.run_url)
     assert ended.returncode == 2
     assert "another organization" in ended.stderr
 

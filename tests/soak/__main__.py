@@ -1,6 +1,6 @@
 """The soak: hundreds of attempts on both rails while everything goes wrong, and then every number is compared.
 
-    python -m tests.soak [--seed N] [--attempts 300] [--minutes 4] [--report FILE]
+    python -m tests.soak [--seed N] [--attempts 300] [--minutes 6] [--report FILE]
 
 Exit status 1 when anything differs. `docs/soak.md` says what it does and shows a report.
 
@@ -38,7 +38,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=20261121)
     parser.add_argument("--attempts", type=int, default=300)
     parser.add_argument(
-        "--minutes", type=float, default=4.0, help="agents that did not begin within these are left out"
+        "--minutes", type=float, default=6.0, help="agents that did not begin within these are left out"
     )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the page there too")
     parser.add_argument("--keep-logs", type=Path, metavar="FOLDER", help="keep what server and worker logged")

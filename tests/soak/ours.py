@@ -9,7 +9,7 @@ from ledger.ids import external
 from tests.soak.stage import Stage
 
 QUIET_WITHIN_S: Final = 40.0
-POLL_S: Final = 0.5
+POLL_S: Final = 0.25
 QUIET_POLLS: Final = 3
 """So often in a row must nothing be left to do."""
 
@@ -29,7 +29,7 @@ _WAITING: Final = {
 def let_the_day_pass(stage: Stage) -> None:
     """Attempts that nobody paid are a day old at once."""
     stage.rows(
-        "UPDATE billing.payment_attempts SET payable_until = created_at"
+        "UPDATE billing.payment_attempts SET payable_until = created_at, looked_at = created_at"
         " WHERE state IN ('created', 'action_required', 'processing')"
     )
 

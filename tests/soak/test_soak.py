@@ -13,7 +13,7 @@ SEED = 20261121
 
 
 def test_a_small_soak_with_a_killed_worker_ends_without_differences():
-    plan = draw(SEED, 9, kills=1)
+    plan = draw(SEED, 6, kills=1)
     assert {moment.what for moment in plan.storm if moment.stroke == "kill"} == {"worker"}
     report = soak(plan, minutes=2)
     assert report.differences == 0, report.text()

@@ -14,9 +14,9 @@ from typing import Final
 WAITS_S: Final = {
     "billing.requests": {"FIRST_RETRY": 1.0, "RETRY_MAX": 2.0},
     "billing.fulfillment": {"FEE_AFTER": 3.0},
-    "billing.watching": {"PAUSE_MIN": 2.0, "PAUSE_MAX": 6.0},
-    "billing.clearing": {"LOOK_AGAIN_AFTER": 3.0},
-    "billing.reversals.applying": {"LOOK_AGAIN_AFTER": 3.0},
+    "billing.watching": {"PAUSE_MIN": 1.0, "PAUSE_MAX": 4.0},
+    "billing.clearing": {"LOOK_AGAIN_AFTER": 2.0},
+    "billing.reversals.applying": {"LOOK_AGAIN_AFTER": 2.0},
     "billing.sweeping": {"PAYABLE_GRACE": 1.0, "WISH_AFTER": 2.0},
     "billing.looking": {"POLLED_APART": 3.0, "RETURNED_APART": 1.0},
     "webhooks.inbox": {"CLAIM_FOR": 6.0, "_FIRST_RETRY": 0.5, "_RETRY_MAX": 5.0},
