@@ -151,7 +151,8 @@ async def put_back(login: Login, parts: Iterable[str | Rows]) -> None:
 
 async def _put(connection: asyncpg.Connection[Any], part: str | Rows) -> None:
     if isinstance(part, str):
-        await connection.execute(part, timeout=RUN_TIMEOUT_S)
+        # Between two tables pg_dump may write comments only, and asyncpg fails on the answer to no statement at all.
+        await connection.execute(f"SELECT;\n{part}", timeout=RUN_TIMEOUT_S)
         return
 
     async def pieces(of: Rows = part) -> AsyncIterator[bytes]:

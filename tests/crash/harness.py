@@ -141,7 +141,7 @@ async def letters(sandbox: httpx.AsyncClient, attempt_id: UUID) -> list[dict[str
     for _ in range(200):
         answer = await sandbox.get("/v1/events", params={"limit": 20})
         events = [event for event in answer.json()["data"] if wanted in json.dumps(event)]
-        if SETTLED <= {event["type"] for event in events}:
+        if {event["type"] for event in events} >= SETTLED:
             return events[::-1]
         await asyncio.sleep(0.02)
     raise TimeoutError(f"the sandbox never settled {wanted}")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
+RUNS_TIMEOUT_S = 600
 EVERY = 3
 FIRST = {"stripe_checkout": 1, "stripe_x402.exact.usdc": 2}
 METHODS = pytest.mark.parametrize("method", FIRST)
@@ -27,7 +28,7 @@ def killed(new_databases, lone_sandbox, record_property):
         ran = subprocess.run(
             [sys.executable, "-m", "tests.crash.harness"],
             input=json.dumps({**config, "first": first, "every": every}),
-            capture_output=True, text=True, timeout=280, cwd=ROOT, check=False,
+            capture_output=True, text=True, timeout=RUNS_TIMEOUT_S, cwd=ROOT, check=False,
         )  # fmt: skip
         assert ran.returncode == 0, ran.stderr[-4000:]
         report: dict[str, Any] = json.loads(ran.stdout)

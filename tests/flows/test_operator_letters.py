@@ -55,6 +55,17 @@ def test_a_letter_is_shown_with_its_secrets_struck_out(operator, letter):
     assert SECRET not in shown.text
 
 
+@pytest.mark.parametrize("levels", [200, 3_000])
+def test_a_letter_that_is_nested_too_deeply_is_shown_without_what_it_says(operator, letter, database, levels):
+    name = letter("parked")
+    body = b'{"a":' * levels + b'{"email":"jane@example.com"}' + b"}" * levels
+    database.rows("UPDATE webhooks.letters SET body = $2 WHERE id = $1", ids.parse("letter", name), body)
+    shown = operator.send("GET", f"{LETTERS}/{name}")
+    assert "nested too deeply" in shown.text
+    assert "jane" not in shown.text
+    assert data_of(shown)["letter"]["letter_id"] == name
+
+
 def test_letters_are_listed_newest_first_page_by_page(operator, letter):
     names = [letter("parked") for _ in range(3)]
     first = operator.get(LETTERS, state="parked", limit=2)

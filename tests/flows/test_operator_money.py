@@ -20,7 +20,7 @@ def paid(agent, sandbox, credits_=500) -> str:
     bought = agent.buy(agent.quote(credits_=credits_))
     sandbox.pay(bought["checkout_session_id"])
     agent.wait_for_state("succeeded", quote_id=bought["quote_id"])
-    return bought["payment_attempt_id"]
+    return str(bought["payment_attempt_id"])
 
 
 def refund(operator, attempt, key=None, **body):

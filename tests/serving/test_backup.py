@@ -211,7 +211,8 @@ def test_a_file_that_is_cut_off_changed_or_foreign_is_refused_in_words(tmp_path:
     [
         {"roles": ["\x1b]0;OWNED\x07"]}, {"roles": "analyst"}, {"roles": [1]}, {"purser": "1\x1b[2J"}, {"purser": 1},
         {"revision": ""}, {"made_at": "yesterday"}, {"made_at": "2026-11-21T00:00:00"}, {"server": "new"},
-        {"server": "15.1\n"}, {"events_read_through": "\u202e"}, {"format": "\x1b[2J"}, {"format": 10**9}, {"bytes": "1"},
+        {"server": "15.1\n"}, {"events_read_through": "\u202e"}, {"format": "\x1b[2J"}, {"format": 10**9},
+        {"bytes": "1"},
     ],
     ids=ascii,
 )  # fmt: skip
@@ -256,15 +257,15 @@ def test_a_script_is_taken_apart_and_only_what_is_for_psql_left_out() -> None:
 
 def test_rows_longer_than_a_piece_arrive_whole_and_unfinished_ones_are_refused() -> None:
     row = b"x" * (3 << 20) + b"\\.\n"
-    (part,) = backup_file.parts(io.BytesIO(b"COPY a.b (c) FROM stdin;\n" + row + b"\\.\n"))
+    part = next(backup_file.parts(io.BytesIO(b"COPY a.b (c) FROM stdin;\n" + row + b"\\.\n")))
     assert isinstance(part, Rows)
     assert b"".join(part.pieces) == row
-    (part,) = backup_file.parts(io.BytesIO(b"COPY a.b (c) FROM stdin;\n" + row))
+    part = next(backup_file.parts(io.BytesIO(b"COPY a.b (c) FROM stdin;\n" + row)))
     assert isinstance(part, Rows)
     with pytest.raises(NotABackup, match="amid the rows"):
         list(part.pieces)
     with pytest.raises(NotABackup, match="more statements"):
-        list(backup_file.parts(io.BytesIO(b"-- \n" * (5 << 20))))
+        list(backup_file.parts(io.BytesIO(b"--" * (9 << 20))))
 
 
 @pytest.mark.parametrize(
@@ -341,7 +342,7 @@ def test_a_backup_from_another_machine_is_made_only_by_a_pg_dump_that_speaks_tls
     assert tools.find(far, server_major=18).path == tmp_path / "with" / "pg_dump"
     for path in (tmp_path / "without", tmp_path):
         monkeypatch.setenv("PATH", str(path))
-        with pytest.raises(PostgresUnavailable, match="speaks TLS, .* plain text .*install .* postgresql-client-18"):
+        with pytest.raises(PostgresUnavailable, match=r"speaks TLS, .* plain text .*install .* postgresql-client-18"):
             tools.find(far, server_major=18)
     assert tools.find(HERE, server_major=18).version != "18.9", (
         "the wheel's, which has no TLS, does where none is needed"
@@ -351,12 +352,13 @@ def test_a_backup_from_another_machine_is_made_only_by_a_pg_dump_that_speaks_tls
 @pytest.mark.parametrize(
     ("host", "ssl", "wanted"),
     [
-        (None, None, False), ("/var/run/postgresql", None, False), ("localhost", None, False), ("127.0.0.1", None, False),
-        ("::1", None, False), ("127.0.0.1", "require", True), ("10.0.0.1", None, True), ("localhost.example", None, True),
-        ("db", "prefer", True), ("db", "verify-full", True), ("db", "disable", False),
+        (None, None, False), ("/var/run/postgresql", None, False), ("localhost", None, False),
+        ("127.0.0.1", None, False), ("::1", None, False), ("127.0.0.1", "require", True), ("10.0.0.1", None, True),
+        ("localhost.example", None, True), ("db", "prefer", True), ("db", "verify-full", True),
+        ("db", "disable", False),
     ],
 )  # fmt: skip
-def test_tls_is_wanted_where_the_way_may_be_overheard(host: str | None, ssl: str | None, wanted: bool) -> None:
+def test_tls_is_wanted_where_the_way_may_be_overheard(host: str | None, ssl: str | None, *, wanted: bool) -> None:
     assert replace(HERE, host=host, ssl=ssl).wants_tls is wanted
 
 

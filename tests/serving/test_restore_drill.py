@@ -1,30 +1,37 @@
 """The drill: everything is lost but last night's backup, and Stripe still knows what was paid."""
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import pytest
+from pydantic import SecretStr
 
-from api.postgres.connection import ask
+from api.command_line import books
+from api.command_line.backup import back_up, restore
+from api.postgres.databases import create_database, drop_database
+from api.postgres.unavailable import PostgresUnavailable
+from api.reasons import CannotGoOn
 from api.running import embedding
 from api.settings import Settings
+from api.wiring import build
+from tests import postgres_cluster as cluster
 from tests.service import (
     CHECKOUT,
     DEPOSIT,
     HOST,
-    STRIPE_KEY,
-    WEBHOOK_SECRET,
+    LOGIN,
+    PASSWORD,
     Agent,
+    Database,
     Sandbox,
     free_port,
     new_agent,
     sandbox_running,
+    service_running,
     until,
 )
-from tests.serving.purser import Serving, purser, serving, typed
 
 FETCHED_WITHIN_S = 60.0
 """The pager leaves the newest five seconds of the list for later."""
@@ -36,18 +43,19 @@ TRIED_OUT = "UPDATE webhooks.letters SET tries = 12, next_try_at = now() WHERE s
 """What happens within 74 minutes, at once."""
 
 
-@contextmanager
-def running(folder: Path, sandbox: Sandbox, port: int) -> Iterator[Serving]:
-    """A service that embeds its database in `folder` and uses this pretend Stripe."""
-    with serving(
-        folder,
-        port=port,
-        PURSER_STRIPE_SECRET_KEY=STRIPE_KEY,
-        PURSER_STRIPE_WEBHOOK_SECRETS=WEBHOOK_SECRET,
-        PURSER_STRIPE_API_BASE=sandbox.url,
-        PURSER_EVENTS_EVERY_S="0.5",
-    ) as service:
-        yield service
+@pytest.fixture
+def unmade(pytestconfig: pytest.Config) -> Iterator[Database]:
+    """A database that nobody has migrated."""
+    server = cluster.server(pytestconfig)
+    name = f"drill_{getattr(pytestconfig, 'workerinput', {}).get('workerid', 'main')}"
+    create_database(server, name)
+    yield Database(server.url(database=name, user=LOGIN, password=PASSWORD), server.url(database=name))
+    drop_database(server, name)
+
+
+def settings_of(database: Database) -> Settings:
+    """As an operator beside the service has them."""
+    return Settings(database_url=SecretStr(database.run_url), migrate_url=SecretStr(database.owner_url))
 
 
 def bought(agent: Agent, method: str) -> dict[str, Any]:
@@ -61,28 +69,29 @@ def pay(sandbox: Sandbox, purchase: dict[str, Any]) -> str:
     return str(sandbox.send_usdc(purchase["stripe_x402"]["payable_instructions"])["payment_intent"])
 
 
-def rows(folder: Path, query: str, *parameters: object) -> list[Any]:
-    """What the database of a folder holds, asked as whoever migrates it, while its service runs."""
-    with embedding.as_it_is(Settings(data_dir=folder / ".purser", database_url=None)) as found:
-        assert found.migrate_url is not None
-        return ask(found.migrate_url.get_secret_value(), query, *parameters)
+async def fits(database: Database) -> bool:
+    """Whether `purser verify` finds nothing."""
+    house = build(settings_of(database))
+    try:
+        return books.tell(await books.verify(house, None))
+    finally:
+        await house.close()
 
 
-def test_after_a_restore_what_was_paid_since_arrives_once_and_what_nobody_knows_is_parked(folder: Path) -> None:
-    lost, port = folder, free_port()
-    found = folder.parent / "restored"
-    found.mkdir()
+def test_after_a_restore_what_was_paid_since_arrives_once_and_what_nobody_knows_is_parked(
+    tmp_path: Path, new_databases: Callable[[str], Database], unmade: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost, found, port, file = new_databases("lost"), unmade, free_port(), tmp_path / "last night"
     with sandbox_running(webhook_url=f"http://{HOST}:{port}/webhooks/stripe") as sandbox:
-        with running(lost, sandbox, port) as service, httpx.Client(base_url=service.url, timeout=20) as client:
+        with service_running(lost, sandbox, port=port, events_every_s=0.5) as service, service.client() as client:
             agent = new_agent(client)
             early = [bought(agent, method) for method in (CHECKOUT, DEPOSIT)]
             intents = [pay(sandbox, purchase) for purchase in early]
             waiting = [bought(agent, method) for method in (CHECKOUT, DEPOSIT)]
             for purchase in early:
                 agent.wait_for_state("succeeded", quote_id=purchase["quote_id"])
-            until(lambda: rows(lost, "SELECT FROM webhooks.event_cursors"), within_s=FETCHED_WITHIN_S)
-            made = purser(lost, "backup", "last night", PURSER_STRIPE_SECRET_KEY=STRIPE_KEY)
-            assert made.returncode == 0, made.stderr
+            until(lambda: lost.rows("SELECT FROM webhooks.event_cursors"), within_s=FETCHED_WITHIN_S)
+            back_up(settings_of(lost), file, force=False)
             late = [pay(sandbox, purchase) for purchase in waiting]
             younger = bought(agent, CHECKOUT)
             strange = pay(sandbox, younger)
@@ -90,34 +99,46 @@ def test_after_a_restore_what_was_paid_since_arrives_once_and_what_nobody_knows_
             for purchase in (*waiting, younger):
                 agent.wait_for_state("succeeded", quote_id=purchase["quote_id"])
             until(lambda: agent.paid_credits() == 5 * 500 - 100)
-            assert service.end(signal.SIGTERM) == 0
 
-        refused = typed(lost, "restore", "last night")
-        assert refused.returncode == 1
-        assert "is not empty" in refused.stderr
-        done = purser(found, "restore", str(lost / "last night"))
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "books verified: journal, balances, lots and hash chain agree." in done.stdout
-        assert "proofs agree" in done.stdout
+        assert restore(settings_of(found), file)
+        said = capsys.readouterr().out
+        assert "books verified: journal, balances, lots and hash chain agree." in said
+        assert "proofs agree" in said
 
-        with running(found, sandbox, port) as service, httpx.Client(base_url=service.url, timeout=20) as client:
+        with service_running(found, sandbox, port=port, events_every_s=0.5) as service, service.client() as client:
             agent = Agent(client, agent.token, agent.agent_id, agent.organization_id)
             assert agent.paid_credits() >= 2 * 500 - 100
             until(lambda: agent.paid_credits() == 4 * 500 - 100, within_s=FETCHED_WITHIN_S)
             for purchase in waiting:
                 agent.wait_for_state("succeeded", quote_id=purchase["quote_id"])
             until(lambda: waiting_in_vain(found, strange), within_s=FETCHED_WITHIN_S)
-            rows(found, TRIED_OUT)
-            until(lambda: not [row for row in rows(found, LETTERS, strange.encode()) if row[2] == "pending"])
-            told = typed(found, "letters", "--state", "parked")
-            assert "there is no attempt" in " ".join(told.stdout.split())
-            assert rows(found, GRANTED) == sorted((intent, 1) for intent in (*intents, *late))
+            found.rows(TRIED_OUT)
+            until(lambda: {row[2] for row in found.rows(LETTERS, strange.encode())} >= {"parked"})
+            until(lambda: "pending" not in {row[2] for row in found.rows(LETTERS, strange.encode())})
+            assert found.rows(GRANTED) == sorted((intent, 1) for intent in (*intents, *late))
             assert agent.paid_credits() == 4 * 500 - 100
-            verified = typed(found, "verify")
-            assert verified.returncode == 0, verified.stdout
+            assert asyncio.run(fits(found))
 
 
-def waiting_in_vain(folder: Path, intent: str) -> bool:
-    letters = rows(folder, LETTERS, intent.encode())
+def waiting_in_vain(database: Database, intent: str) -> bool:
+    letters = database.rows(LETTERS, intent.encode())
     told = {kind for _, kind, _, reason in letters if reason is not None and "there is no attempt" in reason}
     return told >= {"checkout.session.completed", "payment_intent.succeeded"}
+
+
+def test_an_embedded_database_is_backed_up_while_it_runs_and_restored_into_another_folder(folder: Path) -> None:
+    here, there = (Settings(data_dir=folder / name, database_url=None) for name in ("here", "there"))
+    with embedding.database(here) as running:
+        back_up(here, folder / "last night", force=False)
+        with pytest.raises(PostgresUnavailable, match="already runs the PostgreSQL"):
+            restore(here, folder / "last night")
+        assert asyncio.run(fits(databases_of(running)))
+    with pytest.raises(CannotGoOn, match="is not empty"):
+        restore(here, folder / "last night")
+    assert restore(there, folder / "last night")
+
+
+def databases_of(settings: Settings) -> Database:
+    assert settings.database_url is not None
+    assert settings.migrate_url is not None
+    return Database(settings.database_url.get_secret_value(), settings.migrate_url.get_secret_value())
