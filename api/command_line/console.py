@@ -24,4 +24,5 @@ def visible(said: str) -> str:
 
 def complain(message: str) -> None:
     """Say on standard error what went wrong."""
-    console(complaints=True).print(f"[bold red]purser:[/] {escape(message)}", soft_wrap=True)
+    shown = "\n".join(visible(line) for line in message.split("\n"))
+    console(complaints=True).print(f"[bold red]purser:[/] {escape(shown)}", soft_wrap=True)

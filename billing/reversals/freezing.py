@@ -23,11 +23,12 @@ from billing.database import Sessions
 from billing.operator_actions import Act, Acting, record
 from billing.refusals import Refusal, Refused
 from billing.reversal_tables import ReversalStanding
+from billing.reversals.lots import with_lot
 from billing.tables import ExternalPayment, Organization
 from ledger import posting
 from ledger.ids import external
 from ledger.operations import LANE, SYSTEM_SCOPE, Kind, Operation
-from ledger.tables import LotOpeningRow, LotRow, OperationRow
+from ledger.tables import LotRow, OperationRow
 
 LOTS_AT_ONCE: Final = 200
 ROUNDS_MAX: Final = 500
@@ -147,19 +148,7 @@ async def _freeze_all(sessions: Sessions, organization_id: UUID, now: datetime) 
 async def _of_lots(session: AsyncSession, organization_id: UUID, kind: Kind, now: datetime) -> Sequence[Operation]:
     """The next lots to freeze or to free, at most `LOTS_AT_ONCE`; what a warning froze is not freed."""
     query = (
-        select(OperationRow.id, OperationRow.key)
-        .join(
-            LotOpeningRow,
-            (col(OperationRow.lane) == col(LotOpeningRow.lane))
-            & (col(OperationRow.organization_id) == col(LotOpeningRow.organization_id))
-            & (col(OperationRow.seq) == col(LotOpeningRow.seq)),
-        )
-        .join(
-            LotRow,
-            (col(LotRow.lane) == col(LotOpeningRow.lane))
-            & (col(LotRow.organization_id) == col(LotOpeningRow.organization_id))
-            & (col(LotRow.lot) == col(LotOpeningRow.lot)),
-        )
+        with_lot(select(OperationRow.id, OperationRow.key))
         .where(
             col(LotRow.lane) == LANE,
             col(LotRow.organization_id) == organization_id,

@@ -29,11 +29,12 @@ from billing.refusals import Refusal, Refused
 from billing.requests import CALLS_OVER, REPLAY_WINDOW, Clock, locked_attempt, retry_after
 from billing.reversal_tables import PaymentReversal, RefundRequest
 from billing.reversals import rules, standing
+from billing.reversals.lots import with_lot
 from billing.reversals.standing import Standing
 from billing.tables import ExternalPayment, PaymentAttempt
 from ledger.ids import external
 from ledger.operations import LANE, SYSTEM_SCOPE
-from ledger.tables import LotOpeningRow, LotRow, OperationRow
+from ledger.tables import LotRow, OperationRow
 from rails.money import Refunder, RefundOrder
 from rails.rail import OutcomeStored, ProviderRefused, ProviderRequest, RailUnavailable
 
@@ -124,27 +125,13 @@ def _amount(rest: int, wanted: int | None) -> int:
 
 
 async def _lot(session: AsyncSession, stands: Standing) -> LotRow:
-    query = (
-        select(LotRow)
-        .join(
-            LotOpeningRow,
-            (col(LotRow.lane) == col(LotOpeningRow.lane))
-            & (col(LotRow.organization_id) == col(LotOpeningRow.organization_id))
-            & (col(LotRow.lot) == col(LotOpeningRow.lot)),
-        )
-        .join(
-            OperationRow,
-            (col(OperationRow.lane) == col(LotOpeningRow.lane))
-            & (col(OperationRow.organization_id) == col(LotOpeningRow.organization_id))
-            & (col(OperationRow.seq) == col(LotOpeningRow.seq)),
-        )
-        .where(
-            col(OperationRow.lane) == LANE,
-            col(OperationRow.organization_id) == stands.payment.organization_id,
-            col(OperationRow.id) == stands.terms.grant_id,
-        )
+    query = with_lot(select(LotRow).select_from(OperationRow)).where(
+        col(OperationRow.lane) == LANE,
+        col(OperationRow.organization_id) == stands.payment.organization_id,
+        col(OperationRow.id) == stands.terms.grant_id,
     )
-    return (await session.exec(query)).one()
+    lot: LotRow = (await session.exec(query)).one()
+    return lot
 
 
 async def ask(

@@ -11,6 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from billing.requests import locked_attempt
 from billing.reversal_tables import PaymentReversal, ReversalKind, ReversalStanding
+from billing.reversals.lots import with_opening
 from billing.reversals.rules import Live, Posted, Terms
 from billing.tables import ExternalPayment, PaymentAttempt, Purpose, Receipt
 from ledger.operations import LANE
@@ -86,21 +87,12 @@ async def unlocked(session: AsyncSession, payment: ExternalPayment, attempt: Pay
 
 
 async def _terms(session: AsyncSession, payment: ExternalPayment, receipt: Receipt) -> Terms:
-    query = (
-        select(LotOpeningRow)
-        .join(
-            OperationRow,
-            (col(OperationRow.lane) == col(LotOpeningRow.lane))
-            & (col(OperationRow.organization_id) == col(LotOpeningRow.organization_id))
-            & (col(OperationRow.seq) == col(LotOpeningRow.seq)),
-        )
-        .where(
-            col(OperationRow.lane) == LANE,
-            col(OperationRow.organization_id) == payment.organization_id,
-            col(OperationRow.id) == payment.operation_id,
-        )
+    query = with_opening(select(LotOpeningRow).select_from(OperationRow)).where(
+        col(OperationRow.lane) == LANE,
+        col(OperationRow.organization_id) == payment.organization_id,
+        col(OperationRow.id) == payment.operation_id,
     )
-    lot = (await session.exec(query)).one()
+    lot: LotOpeningRow = (await session.exec(query)).one()
     return Terms(
         organization_id=payment.organization_id,
         payment=f"{payment.kind}:{payment.external_id}",

@@ -17,12 +17,13 @@ from billing.refusals import Refusal, Refused
 from billing.requests import locked_attempt
 from billing.reversal_tables import ReversalStanding
 from billing.reversals import rules, standing
+from billing.reversals.lots import with_lot
 from billing.tables import ExternalPayment, PaymentAttempt
 from ledger import posting
 from ledger.ids import external
 from ledger.operations import LANE
 from ledger.outcomes import PostingRefused
-from ledger.tables import LotOpeningRow, LotRow, OperationRow
+from ledger.tables import LotRow, OperationRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ async def owed(
 
 def _query() -> Any:
     """Standings with what is owed of their payment's lot, where something is."""
-    return (
+    standings = (
         select(ReversalStanding, LotRow.owed)
         .join(
             ExternalPayment,
@@ -73,20 +74,8 @@ def _query() -> Any:
             (col(OperationRow.organization_id) == col(ExternalPayment.organization_id))
             & (col(OperationRow.id) == col(ExternalPayment.operation_id)),
         )
-        .join(
-            LotOpeningRow,
-            (col(OperationRow.lane) == col(LotOpeningRow.lane))
-            & (col(OperationRow.organization_id) == col(LotOpeningRow.organization_id))
-            & (col(OperationRow.seq) == col(LotOpeningRow.seq)),
-        )
-        .join(
-            LotRow,
-            (col(LotRow.lane) == col(LotOpeningRow.lane))
-            & (col(LotRow.organization_id) == col(LotOpeningRow.organization_id))
-            & (col(LotRow.lot) == col(LotOpeningRow.lot)),
-        )
-        .where(col(LotRow.lane) == LANE, col(LotRow.owed) > 0)
     )
+    return with_lot(standings).where(col(LotRow.lane) == LANE, col(LotRow.owed) > 0)
 
 
 async def write_off(

@@ -177,5 +177,7 @@ async def test_with_the_list_of_events_alone_what_goes_back_arrives_once(house, 
 
 async def until_spendable(house, actor, quote_id, credits_):
     async with asyncio.timeout(WITHIN_S):
-        while (await look(house, actor, quote_id)).balance.spendable != credits_:
+        while True:
+            if (await look(house, actor, quote_id)).balance.spendable == credits_:
+                return
             await asyncio.sleep(0.1)
