@@ -56,7 +56,7 @@ def payout(amount: int, contents: list[Contents] | None, *, failed: bool = False
     own = [line(f"txn_{name}", "payout", -amount, 0, name)]
     if failed:
         own.append(line(f"txn_{name}_back", "payout_reversal", amount, 0, name))
-    known = {
+    known: dict[str, Any] = {
         "livemode": False, "occurred_at": datetime.now(UTC), "read_at": datetime.now(UTC), "payout_id": name,
         "amount": amount, "currency": "usd", "status": "failed" if failed else "paid", "automatic": True, "own": own,
         "contents": contents,

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlmodel import col, select
@@ -19,7 +20,7 @@ from tests.billing.test_refunding import Provider, ask, carry_out, stored
 from webhooks import inbox, processing
 from webhooks.tables import Letter
 
-KNOWN = {"reason": "looks odd", "by": COMMAND_LINE}
+KNOWN: dict[str, Any] = {"reason": "looks odd", "by": COMMAND_LINE}
 
 
 @pytest.fixture

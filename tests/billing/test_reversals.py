@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -214,7 +215,7 @@ async def test_what_is_owed_can_be_written_off_once(payment: Paid):
     async with payment.buyer.house.sessions() as session:
         [owed] = await writing_off.owed(session, attempt_id=payment.attempt_id, limit=10)
     assert owed.credits == 300
-    off = {
+    off: dict[str, Any] = {
         "attempt_id": payment.attempt_id,
         "reason": "goodwill",
         "by": COMMAND_LINE,
@@ -247,7 +248,7 @@ async def test_a_refund_that_fails_after_its_debt_was_written_off_ends_the_loss(
 
 async def test_an_operator_freezes_an_organization_and_lets_it_go(payment: Paid):
     house, organization_id = payment.buyer.house, payment.buyer.actor.organization_id
-    known = {"reason": "looks odd", "by": COMMAND_LINE, "now": house.clock()}
+    known: dict[str, Any] = {"reason": "looks odd", "by": COMMAND_LINE, "now": house.clock()}
     assert await freezing.freeze(house.sessions, organization_id, **known) == 1
     assert (await payment.balance()).spendable == 0
     assert await freezing.freeze(house.sessions, organization_id, **known) == 0
