@@ -161,16 +161,20 @@ def owed_write_off(
     console().print(f"{given_up} credits owed for {attempt} are written off.")
 
 
+def _lots(number: int) -> str:
+    return "1 lot of credits" if number == 1 else f"{number} lots of credits"
+
+
 def freeze(organization: str, reason: Reason, data_dir: DataDir = None) -> None:
     """Let an organization spend nothing, until `purser unfreeze`. Its payments still settle."""
     lots = in_house(data_dir, lambda house: payments.frozen(house, organization, reason=reason))
-    console().print(f"{organization} is frozen: {lots} lots of credits, and whatever it is granted from now on.")
+    console().print(f"{organization} is frozen: {_lots(lots)}, and whatever it is granted from now on.")
 
 
 def unfreeze(organization: str, reason: Reason, data_dir: DataDir = None) -> None:
     """Let an organization spend again. What is frozen because of a fraud warning stays so."""
     lots = in_house(data_dir, lambda house: payments.freed(house, organization, reason=reason))
-    console().print(f"{organization} may spend again: {lots} lots of credits are free.")
+    console().print(f"{organization} may spend again; freed: {_lots(lots)}.")
 
 
 def refund(

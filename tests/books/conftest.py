@@ -1,4 +1,4 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import asyncpg
 import pytest
@@ -6,6 +6,13 @@ import pytest
 from api.wiring import async_url
 from billing.database import Sessions, engine, sessions
 from tests.books.books import Owner
+from tests.service import Database
+
+
+@pytest.fixture(scope="session")
+def database(new_databases: Callable[[str], Database]) -> Database:
+    """A database of this room's own: money that is posted here is no payment's, as billing's proofs would say."""
+    return new_databases("books")
 
 
 @pytest.fixture

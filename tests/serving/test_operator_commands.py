@@ -111,7 +111,7 @@ def test_attempts_are_listed_and_shown(run, paid):
 def test_an_organization_is_frozen_and_let_go(run, paid):
     agent, _ = paid
     frozen = run("freeze", agent.organization_id, "--reason", "looks odd")
-    assert f"{agent.organization_id} is frozen: 1 lots" in frozen
+    assert f"{agent.organization_id} is frozen: 1 lot of credits," in frozen
     assert agent.ask("/v1/spends", credits=1).status_code == 402
     assert "may spend again" in run("unfreeze", agent.organization_id, "--reason", "was right")
     agent.do("/v1/spends", credits=1)
