@@ -191,7 +191,7 @@ async def deposit(buyer, received):
     fact = await buyer.settled(
         attempt, method_id=DEPOSIT, payment_id=f"pi_{quote}", total=received, details={}, any_amount=True
     )
-    return quote, replace(fact, provider_key=fact.provider_key.replace("cs:", "pi:"))
+    return quote, replace(fact, provider_key="pi:" + fact.provider_key.removeprefix("cs:"))
 
 
 @pytest.mark.parametrize(
