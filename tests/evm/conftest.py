@@ -8,8 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
+
+from rails.evm import recursion
+
+with recursion.limit_kept():  # before any test module imports it, or deep JSON would end the process of other tests
+    from eth_account import Account
+    from eth_account.signers.local import LocalAccount
 
 from tests.evm.anvil import Anvil, NotHere, anvil_binary, anvil_running
 from tests.evm.usdc import Payer, Token, new_contract_payer, new_payer, place_token

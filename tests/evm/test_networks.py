@@ -67,3 +67,7 @@ def test_a_policy_that_leaves_an_amount_open_cannot_be_made(policy):
 def test_nothing_is_final_before_it_is_in_a_block():
     with pytest.raises(ValueError, match="in a block"):
         Confirmations(0)
+
+
+def test_these_tests_leave_the_recursion_limit_as_it_was():
+    assert sys.getrecursionlimit() < 10_000, "deep JSON in another test would end the process"
