@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import SQLModel
 
 from billing.attempts import RequestState
-from ledger.columns import column, organization_key, time
+from ledger.columns import column, one_of, organization_key, time
 
 SCHEMA = "billing"
 
@@ -34,10 +34,6 @@ class ReversalKind(enum.StrEnum):
     REFUND = "refund"
     DISPUTE = "dispute"
     WARNING = "fraud_warning"
-
-
-def _one_of(name: str, values: list[str]) -> str:
-    return f"{name} IN ({', '.join(repr(str(value)) for value in values)})"
 
 
 def _of_attempt(name: str) -> ForeignKeyConstraint:
@@ -59,7 +55,7 @@ class PaymentReversal(SQLModel, table=True):
     __table_args__: ClassVar[Any] = (
         UniqueConstraint("kind", "external_id", name="one_row_per_reversal"),
         _of_attempt("reversal_of_an_attempt"),
-        CheckConstraint(_one_of("kind", list(ReversalKind)), name="kind_is_known"),
+        CheckConstraint(one_of("kind", list(ReversalKind)), name="kind_is_known"),
         CheckConstraint("live_cents BETWEEN 0 AND amount_cents", name="live_is_within_amount"),
         Index("reversals_of_attempt", "organization_id", "attempt_id"),
         {"schema": SCHEMA},
@@ -187,12 +183,12 @@ class RefundRequest(SQLModel, table=True):
         UniqueConstraint("provider_key", name="one_refund_per_provider_key"),
         UniqueConstraint("asked_by", "idempotency_key", name="one_refund_per_key"),
         _of_attempt("refund_of_an_attempt"),
-        CheckConstraint(_one_of("state", list(RequestState)), name="state_is_known"),
+        CheckConstraint(one_of("state", list(RequestState)), name="state_is_known"),
         CheckConstraint("amount_cents > 0", name="refund_of_something"),
         Index(
             "refunds_unanswered",
             "next_try_at",
-            postgresql_where=text(_one_of("state", [RequestState.STORED, RequestState.UNKNOWN])),
+            postgresql_where=text(one_of("state", [RequestState.STORED, RequestState.UNKNOWN])),
         ),
         {"schema": SCHEMA},
     )

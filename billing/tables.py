@@ -28,7 +28,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import SQLModel
 
 from billing.attempts import OPEN_STATES, AttemptState, RequestState
-from ledger.columns import column, organization_key, time
+from ledger.columns import column, one_of, organization_key, time
 
 SCHEMA = "billing"
 
@@ -38,10 +38,6 @@ class Purpose(enum.StrEnum):
 
     GRANTED = "granted"
     UNALLOCATED = "unallocated"
-
-
-def _one_of(name: str, values: list[str]) -> str:
-    return f"{name} IN ({', '.join(repr(str(value)) for value in values)})"
 
 
 def _of_agent(name: str) -> ForeignKeyConstraint:
@@ -153,19 +149,19 @@ class PaymentAttempt(SQLModel, table=True):
             name="attempt_pays_a_quote",
         ),
         _of_agent("attempt_belongs_to_agent"),
-        CheckConstraint(_one_of("state", list(AttemptState)), name="state_is_known"),
+        CheckConstraint(one_of("state", list(AttemptState)), name="state_is_known"),
         Index(
             "one_open_attempt_per_quote",
             "organization_id",
             "quote_id",
             unique=True,
-            postgresql_where=text(_one_of("state", list(OPEN_STATES))),
+            postgresql_where=text(one_of("state", list(OPEN_STATES))),
         ),
         Index("attempts_by_object", "object_id"),
         Index(
             "attempts_open",
             "looked_at",
-            postgresql_where=text(_one_of("state", list(OPEN_STATES))),
+            postgresql_where=text(one_of("state", list(OPEN_STATES))),
         ),
         {"schema": SCHEMA},
     )
@@ -200,11 +196,11 @@ class ProviderRequestRow(SQLModel, table=True):
             ["billing.payment_attempts.organization_id", "billing.payment_attempts.id"],
             name="request_belongs_to_attempt",
         ),
-        CheckConstraint(_one_of("state", list(RequestState)), name="state_is_known"),
+        CheckConstraint(one_of("state", list(RequestState)), name="state_is_known"),
         Index(
             "requests_unanswered",
             "next_try_at",
-            postgresql_where=text(_one_of("state", [RequestState.STORED, RequestState.UNKNOWN])),
+            postgresql_where=text(one_of("state", [RequestState.STORED, RequestState.UNKNOWN])),
         ),
         {"schema": SCHEMA},
     )
@@ -238,7 +234,7 @@ class ExternalPayment(SQLModel, table=True):
             ["billing.payment_attempts.organization_id", "billing.payment_attempts.id"],
             name="payment_of_an_attempt",
         ),
-        CheckConstraint(_one_of("purpose", list(Purpose)), name="purpose_is_known"),
+        CheckConstraint(one_of("purpose", list(Purpose)), name="purpose_is_known"),
         Index("payments_of_attempt", "organization_id", "attempt_id"),
         Index("payments_unallocated", "created_at", postgresql_where=text("purpose = 'unallocated'")),
         {"schema": SCHEMA},

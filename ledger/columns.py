@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Column, DateTime, Uuid, text
@@ -24,3 +25,8 @@ def organization_key() -> Any:
 def time(*, null: bool = False) -> Any:
     """A point in time, kept in UTC to the microsecond."""
     return column(DateTime(timezone=True), null=null)
+
+
+def one_of(name: str, values: Iterable[str]) -> str:
+    """The condition that column `name` holds one of `values`, for a CHECK or a partial index."""
+    return f"{name} IN ({', '.join(repr(str(value)) for value in values)})"
