@@ -39,6 +39,7 @@ class Act(enum.StrEnum):
     WRITE_OFF = "write_off"
     FREEZE = "freeze"
     UNFREEZE = "unfreeze"
+    UNFREEZE_WARNED = "unfreeze_warned"
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ def _reason(given: str) -> str:
 
 
 Reason = Annotated[str, typer.Option(help="Why; it is recorded.", callback=_reason)]
+Warned = Annotated[bool, typer.Option("--warned", help="Also what fraud warnings froze: somebody has looked.")]
 LetterState = Annotated[str | None, typer.Option(help="pending, done, ignored or parked.")]
 AttemptState = Annotated[str | None, typer.Option(help="Only attempts in this state.")]
 Organization = Annotated[str | None, typer.Option(help="Only of this organization.")]
@@ -171,9 +172,9 @@ def freeze(organization: str, reason: Reason, data_dir: DataDir = None) -> None:
     console().print(f"{organization} is frozen: {_lots(lots)}, and whatever it is granted from now on.")
 
 
-def unfreeze(organization: str, reason: Reason, data_dir: DataDir = None) -> None:
-    """Let an organization spend again. What is frozen because of a fraud warning stays so."""
-    lots = in_house(data_dir, lambda house: payments.freed(house, organization, reason=reason))
+def unfreeze(organization: str, *, reason: Reason, warned: Warned = False, data_dir: DataDir = None) -> None:
+    """Let an organization spend again. What is frozen because of a fraud warning stays so, without `--warned`."""
+    lots = in_house(data_dir, lambda house: payments.freed(house, organization, reason=reason, warned=warned))
     console().print(f"{organization} may spend again; freed: {_lots(lots)}.")
 
 

@@ -127,10 +127,13 @@ async def frozen(house: House, name: str, *, reason: str) -> int:
     )
 
 
-async def freed(house: House, name: str, *, reason: str) -> int:
-    """Let an organization spend again; how many lots were freed. Raises `Refused(NOT_FOUND)`."""
+async def freed(house: House, name: str, *, reason: str, warned: bool) -> int:
+    """Let an organization spend again, with `warned` also what fraud warnings froze; how many lots were freed.
+
+    Raises `Refused(NOT_FOUND)`.
+    """
     return await freezing.unfreeze(
-        house.sessions, organization_id(name), reason=reason, by=COMMAND_LINE, now=house.clock()
+        house.sessions, organization_id(name), reason=reason, by=COMMAND_LINE, now=house.clock(), warned=warned
     )
 
 

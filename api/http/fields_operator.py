@@ -66,6 +66,12 @@ class ActAsked(Asking):
     reason: Reason
 
 
+class UnfreezeAsked(ActAsked):
+    """`POST /v1/operator/organizations/{organization_id}/unfreeze`; with `warned` also what fraud warnings froze."""
+
+    warned: bool = False
+
+
 class WriteOffAsked(ActAsked):
     """`POST /v1/operator/owed/{payment_attempt_id}/write-off`; without `credits` all that is owed for the payment."""
 

@@ -251,7 +251,8 @@ def _told(row: PaymentReversal) -> Told:
 async def _freezes(session: AsyncSession, found: Standing, row: PaymentReversal, told: Told) -> bool | None:
     """Whether the news freezes the payment's credits (a warning) or frees them (a dispute that ended for us).
 
-    None when it does neither. A warning that is read after its dispute has ended is no news any more.
+    None when it does neither. A warning that came before a dispute which has ended well is no news any more; one that
+    came after it is.
     """
     if row.told == told:
         return None
@@ -261,6 +262,7 @@ async def _freezes(session: AsyncSession, found: Standing, row: PaymentReversal,
             col(PaymentReversal.payment_id) == row.payment_id,
             col(PaymentReversal.kind) == ReversalKind.DISPUTE,
             col(PaymentReversal.told).in_(_ENDED_WELL),
+            col(PaymentReversal.occurred_at) > row.occurred_at,
         )
         return True if (await session.exec(ended)).first() is None else None
     if row.kind == ReversalKind.DISPUTE and told in _ENDED_WELL and found.row.frozen:

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from sqlalchemy import update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -47,20 +48,26 @@ async def freeze(sessions: Sessions, organization_id: UUID, *, reason: str, by: 
     return await _freeze_all(sessions, organization_id, now)
 
 
-async def unfreeze(sessions: Sessions, organization_id: UUID, *, reason: str, by: Acting, now: datetime) -> int:
+async def unfreeze(
+    sessions: Sessions, organization_id: UUID, *, reason: str, by: Acting, now: datetime, warned: bool = False
+) -> int:
     """Let the organization spend again; how many lots were freed. Raises `Refused(NOT_FOUND)`.
 
-    The mark goes with the last lots, in one transaction: what dies before it has freed nothing for good.
+    With `warned` also what fraud warnings froze: somebody has looked and found nothing. The mark goes with the last
+    lots, in one transaction: what dies before it has freed nothing for good.
     """
     freed = 0
     for _ in range(ROUNDS_MAX):
         try:
             async with sessions() as session, session.begin():
                 organization = await _locked(session, organization_id)
-                operations = await _of_lots(session, organization_id, Kind.UNFREEZE, now)
+                operations = await _of_lots(session, organization_id, Kind.UNFREEZE, now, warned=warned)
+                if warned:
+                    await _lift_warnings(session, operations, now)
                 if len(operations) < LOTS_AT_ONCE:
                     organization.frozen_at = None
-                    await _record(session, organization_id, Act.UNFREEZE, reason=reason, by=by, now=now)
+                    act = Act.UNFREEZE_WARNED if warned else Act.UNFREEZE
+                    await _record(session, organization_id, act, reason=reason, by=by, now=now)
                 if operations:
                     await posting.post(session, operations)
         except posting.BehindSchedule:
@@ -145,8 +152,22 @@ async def _freeze_all(sessions: Sessions, organization_id: UUID, now: datetime) 
     return frozen
 
 
-async def _of_lots(session: AsyncSession, organization_id: UUID, kind: Kind, now: datetime) -> Sequence[Operation]:
-    """The next lots to freeze or to free, at most `LOTS_AT_ONCE`; what a warning froze is not freed."""
+async def _lift_warnings(session: AsyncSession, operations: Sequence[Operation], now: datetime) -> None:
+    """The payments whose lots are freed are not warned of any more. The organization's lock keeps warnings away."""
+    payments = select(ExternalPayment.external_id).where(
+        col(ExternalPayment.operation_id).in_([operation.target for operation in operations])
+    )
+    await session.exec(
+        update(ReversalStanding)
+        .where(col(ReversalStanding.payment_id).in_(payments), col(ReversalStanding.frozen))
+        .values(frozen=False, updated_at=now)
+    )
+
+
+async def _of_lots(
+    session: AsyncSession, organization_id: UUID, kind: Kind, now: datetime, *, warned: bool = False
+) -> Sequence[Operation]:
+    """The next lots to freeze or to free, at most `LOTS_AT_ONCE`; what a warning froze is freed with `warned` only."""
     query = (
         with_lot(select(OperationRow.id, OperationRow.key))
         .where(
@@ -157,8 +178,8 @@ async def _of_lots(session: AsyncSession, organization_id: UUID, kind: Kind, now
         .order_by(col(LotRow.lot))
         .limit(LOTS_AT_ONCE)
     )
-    if kind is Kind.UNFREEZE:
-        warned = (
+    if kind is Kind.UNFREEZE and not warned:
+        under_warning = (
             select(ExternalPayment.operation_id)
             .join(
                 ReversalStanding,
@@ -167,7 +188,7 @@ async def _of_lots(session: AsyncSession, organization_id: UUID, kind: Kind, now
             )
             .where(col(ReversalStanding.organization_id) == organization_id, col(ReversalStanding.frozen))
         )
-        query = query.where(col(OperationRow.id).not_in(warned))
+        query = query.where(col(OperationRow.id).not_in(under_warning))
     found = (await session.exec(query)).all()
     return [freezing(organization_id, grant_id, kind, at=now) for grant_id, _ in found]
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlmodel import col, select
 
+from billing import proofs
 from billing.attempts import RequestState
 from billing.operator_actions import COMMAND_LINE
 from billing.reversal_tables import WatchedObject
@@ -220,10 +221,28 @@ async def test_an_old_inquiry_that_is_read_again_does_not_undo_a_warning(payment
     closed = payment.dispute("a", 500, "warning_closed", lines=0)
     await payment.apply(closed)
     await payment.apply(payment.warning())
-    assert (await payment.balance()).spendable == 500, "the warning is older news than the end of its inquiry"
-    second = await paid(payment.buyer, name="second")
-    await second.apply(second.warning())
-    await second.apply(second.dispute("b", 500, "warning_needs_response", lines=0))
-    frozen = (await second.balance()).frozen
-    await second.apply(second.dispute("b", 500, "warning_needs_response", lines=0))
-    assert (await second.balance()).frozen == frozen == 500
+    assert (await payment.balance()).frozen == 500
+    await payment.apply(closed)
+    assert (await payment.balance()).frozen == 500
+
+
+async def test_a_warning_that_is_read_after_the_dispute_it_led_to_has_ended_well_freezes_nothing(payment):
+    late = payment.warning()
+    await payment.apply(payment.dispute("a", 500, "needs_response"))
+    await payment.apply(payment.dispute("a", 500, "won", lines=2))
+    await payment.apply(late)
+    assert (await payment.balance()).spendable == 500
+
+
+async def test_an_operator_who_looked_lifts_a_warning_and_its_letter_does_not_bring_it_back(payment):
+    warning = payment.warning()
+    await payment.apply(warning)
+    await freeze(payment)
+    house = payment.buyer.house
+    await freezing.unfreeze(
+        house.sessions, payment.buyer.actor.organization_id, now=house.clock(), warned=True, **KNOWN
+    )
+    await payment.apply(warning)
+    assert (await payment.balance()).spendable == 500
+    async with house.sessions() as session:
+        assert await proofs.problems(session, payment.buyer.actor.organization_id, limit=10) == []

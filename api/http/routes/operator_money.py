@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -102,22 +103,27 @@ async def write_off(request: AnyRequest, attempt_id: FromPath[str]) -> Envelope:
 )
 async def freeze(request: AnyRequest, organization_id: FromPath[str]) -> Envelope:
     """Let an organization spend nothing, not what comes later either, until it is let go. Payments still settle."""
-    return await _stopped(request, organization_id, Act.FREEZE, freezing.freeze)
+    asked = await body_of(request, fields.ActAsked)
+    return await _stopped(request, organization_id, asked, Act.FREEZE, freezing.freeze)
 
 
 @post(
     "/v1/operator/organizations/{organization_id:str}/unfreeze",
     status_code=200,
     guards=[ACTS],
-    opt=described("operator unfreeze", body=fields.ActAsked),
+    opt=described("operator unfreeze", body=fields.UnfreezeAsked),
 )
 async def unfreeze(request: AnyRequest, organization_id: FromPath[str]) -> Envelope:
-    """Let an organization spend again. What is frozen because of a fraud warning stays so."""
-    return await _stopped(request, organization_id, Act.UNFREEZE, freezing.unfreeze)
+    """Let an organization spend again. What a fraud warning froze stays so, unless `warned` says else."""
+    asked = await body_of(request, fields.UnfreezeAsked)
+    act = Act.UNFREEZE_WARNED if asked.warned else Act.UNFREEZE
+    return await _stopped(request, organization_id, asked, act, partial(freezing.unfreeze, warned=asked.warned))
 
 
-async def _stopped(request: AnyRequest, organization_id: str, act: Act, do: Callable[..., Awaitable[int]]) -> Envelope:
-    asked, house = await body_of(request, fields.ActAsked), house_of(request)
+async def _stopped(
+    request: AnyRequest, organization_id: str, asked: fields.ActAsked, act: Act, do: Callable[..., Awaitable[int]]
+) -> Envelope:
+    house = house_of(request)
     whose = parsed("org", organization_id, Outcome.BOOK_NOT_FOUND)
     by, now = acting(request, asked.idempotency_key), house.clock()
     recorded, replayed = await operator_actions.once(
