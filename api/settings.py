@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, SecretStr, field_validator, model_validat
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from billing.packs import STANDARD_PACKS, Offer, Pack
+from rails.evm.networks import BASE, NETWORKS
 
 
 class PackSetting(BaseModel, extra="forbid"):
@@ -66,6 +67,37 @@ class Settings(BaseSettings):
     )
     stripe_crypto_version: str = Field("2026-05-27.preview", description="Stripe's preview API version for deposits")
     stripe_timeout_s: float = Field(20.0, gt=0, le=80, description="seconds to wait for Stripe")
+    x402_network: str | None = Field(
+        None, description="chain that wallets pay on (x402), as `eip155:8453`; without it, not offered"
+    )
+    x402_rpc_url: SecretStr | None = Field(None, description="a node of that chain; the URL may hold a key")
+    x402_treasury: str | None = Field(
+        None, pattern=r"^0x[0-9a-fA-F]{40}$", description="address that is paid; its key is never asked for"
+    )
+    x402_gas_key: SecretStr | None = Field(
+        None, description="key of the wallet that pays gas; without it, a facilitator carries payments out"
+    )
+    x402_gas_key_file: Path | None = Field(None, description="file that holds that key, instead of the variable")
+    x402_gas_gwei_per_hour: int = Field(
+        2_000_000, ge=1, le=10**12, description="most that gas may cost in an hour, in gwei"
+    )
+    x402_gas_fee_gwei_max: float = Field(
+        10, gt=0, le=10_000, description="most that is offered for a unit of gas, in gwei"
+    )
+    x402_gas_bump_after_s: float = Field(
+        20, ge=1, le=3600, description="seconds that a transaction may wait before it is sent with higher fees"
+    )
+    x402_facilitator_url: str | None = Field(None, description="a facilitator, used where no gas key is given")
+    x402_facilitator_token: SecretStr | None = Field(None, description="bearer token for the facilitator")
+    x402_timeout_s: int = Field(300, ge=60, le=3600, description="seconds that a wallet's signature may be good for")
+    x402_wait_s: float = Field(
+        15, ge=0, le=60, description="seconds that a payer waits for the chain before being told to ask again"
+    )
+    x402_rpc_timeout_s: float = Field(10, gt=0, le=60, description="seconds to wait for an answer of the node")
+    x402_finality: list[tuple[int | None, int | Literal["safe", "finalized"]]] | None = Field(
+        None, description="when a payment counts, as JSON: up to so many USDC (null: any), blocks or a tag"
+    )
+    x402_deny_list: Path | None = Field(None, description="file with addresses that may not pay, one a line")
     sandbox: bool = Field(False, description="use the pretend Stripe although a database is named")
     sandbox_port: int = Field(0, ge=0, le=65535, description="port of the sandbox; 0 takes a free one")
     sandbox_live_money: bool = Field(False, description="pretend `live_money`, for clients that hide other rails")
@@ -82,6 +114,9 @@ class Settings(BaseSettings):
     body_bytes_max: int = Field(65_536, ge=1024, description="largest body of an agent's request")
     webhook_bytes_max: int = Field(1_048_576, ge=1024, description="largest body of a webhook")
     signups_per_minute: int = Field(30, ge=1, description="sign-ups one address may make in a minute")
+    payments_per_minute: int = Field(
+        120, ge=1, description="requests to top-ups and their states that one address may make in a minute"
+    )
     requests_per_minute: int = Field(
         120, ge=1, description="quotes, purchases and cancels one organization may ask for in a minute"
     )
@@ -122,7 +157,12 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = Field("console", description="how log lines look")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
 
-    @field_validator("stripe_secret_key", mode="after")
+    @field_validator("x402_network", "x402_treasury", "x402_facilitator_url", mode="before")
+    @classmethod
+    def _unset_when_blank(cls, value: Any) -> Any:
+        return (value.strip() or None) if isinstance(value, str) else value
+
+    @field_validator("stripe_secret_key", "x402_gas_key", "x402_rpc_url", "x402_facilitator_token", mode="after")
     @classmethod
     def _none_when_blank(cls, value: SecretStr | None) -> SecretStr | None:
         return value if value is not None and value.get_secret_value().strip() else None
@@ -138,7 +178,29 @@ class Settings(BaseSettings):
             raise ValueError("PURSER_DEFAULT_PACK_ID must name one of PURSER_PACKS")
         if self.custom_credits_min > self.custom_credits_max:
             raise ValueError("PURSER_CUSTOM_CREDITS_MIN must not be above PURSER_CUSTOM_CREDITS_MAX")
+        why_not = self._x402_unusable() if self.x402_network is not None else None
+        if why_not is not None:
+            raise ValueError(why_not)
         return self
+
+    def _x402_unusable(self) -> str | None:
+        """Why payments on the named chain cannot be taken with what else is set; none when they can."""
+        if self.x402_network not in NETWORKS:
+            return f"PURSER_X402_NETWORK must be one of {', '.join(NETWORKS)}"
+        if self.x402_treasury is None:
+            return "PURSER_X402_NETWORK needs PURSER_X402_TREASURY, the address that is paid"
+        if self.x402_gas_key is not None and self.x402_gas_key_file is not None:
+            return "PURSER_X402_GAS_KEY and PURSER_X402_GAS_KEY_FILE are both set; keep one of them"
+        has_key = self.x402_gas_key is not None or self.x402_gas_key_file is not None
+        if not has_key and self.x402_facilitator_url is None:
+            return "PURSER_X402_NETWORK needs PURSER_X402_GAS_KEY, its file, or PURSER_X402_FACILITATOR_URL"
+        if has_key and self.x402_facilitator_url is not None:
+            return "PURSER_X402_GAS_KEY and PURSER_X402_FACILITATOR_URL are both set; keep one of them"
+        if has_key and self.x402_rpc_url is None:
+            return "PURSER_X402_GAS_KEY needs PURSER_X402_RPC_URL, a node of the chain"
+        if self.stripe_secret_key is not None and self.livemode is not (self.x402_network == BASE.caip2):
+            return "PURSER_X402_NETWORK and PURSER_STRIPE_SECRET_KEY disagree on whether payments are real"
+        return None
 
     @property
     def url(self) -> str:
@@ -147,9 +209,10 @@ class Settings(BaseSettings):
 
     @property
     def livemode(self) -> bool:
-        """Whether the Stripe key moves real money."""
-        key = self.stripe_secret_key.get_secret_value() if self.stripe_secret_key else ""
-        return key.startswith(("sk_live_", "rk_live_"))
+        """Whether the Stripe key moves real money; without one, whether the chain's money is real."""
+        if self.stripe_secret_key is None:
+            return self.x402_network == BASE.caip2
+        return self.stripe_secret_key.get_secret_value().startswith(("sk_live_", "rk_live_"))
 
     def offer(self) -> Offer:
         """What is sold, for billing."""

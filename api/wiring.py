@@ -14,14 +14,16 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api import native
 from api.alarms import Alarms
 from api.metrics import LaneMetrics
+from api.native import Native
 from api.reasons import UNUSABLE_SETTINGS, CannotGoOn
 from api.settings import Settings
 from api.windows import Window
 from billing.bearers import Bearers
 from billing.database import ANSWER_TIMEOUT_S, Sessions, connector, engine, sessions
-from billing.packs import METHODS, STRIPE_CHECKOUT, STRIPE_X402
+from billing.packs import STRIPE_CHECKOUT, STRIPE_X402, X402
 from billing.purchases import Place
 from billing.requests import Clock
 from ledger.lane import Lane
@@ -65,6 +67,8 @@ class House:
     """By method: each has its own, so that a key that may not do one thing does not close the other."""
     money: StripeMoney | None = field(repr=False)
     """Reads what becomes of money after it settled, and refunds; on a door of its own. None without Stripe."""
+    native: Native | None = field(repr=False)
+    """Payments that wallets sign and that go straight to our treasury. None when no chain is named."""
     offered: frozenset[str]
     place: Place
     lane: Lane
@@ -95,10 +99,18 @@ class House:
         """What the catalog says of it."""
         return self.livemode or self.settings.sandbox_live_money
 
+    def is_live_money(self, method_id: str) -> bool:
+        """The same for one method: a chain's money is as real as the chain, whatever a sandbox pretends."""
+        if method_id == X402.method_id:
+            return self.native is not None and self.native.livemode
+        return self.live_money
+
     def unavailable(self, method_id: str) -> str | None:
         """Why the method is not offered now; none when it is."""
         if method_id not in self.offered:
             return NOT_CONFIGURED
+        if method_id == X402.method_id and self.native is not None:
+            return self.native.standing.reason
         return self.doors[method_id].health.unavailable_reason(self.clock())
 
     async def close(self) -> None:
@@ -107,6 +119,8 @@ class House:
             await door.aclose()
         if self.money is not None:
             await self.money.door.aclose()
+        if self.native is not None:
+            await self.native.close()
         self.bearers.close()
         await self.database.dispose()
 
@@ -147,11 +161,12 @@ def build(settings: Settings, *, clock: Clock = now, answer_timeout_s: int | Non
     if settings.database_url is None:
         raise ValueError("PURSER_DATABASE_URL is not set; `purser serve` sets it when it embeds a database")
     database = engine(async_url(settings.database_url.get_secret_value()), answer_timeout_s=answer_timeout_s)
+    wanted = {STRIPE_CHECKOUT.method_id: settings.stripe_checkout, STRIPE_X402.method_id: settings.stripe_x402}
     doors: dict[str, StripeDoor] = {}
     rails: dict[str, Rail] = {}
     money: StripeMoney | None = None
     if settings.stripe_secret_key is not None:
-        doors = {method_id: _door(settings, settings.stripe_secret_key, clock) for method_id in METHODS}
+        doors = {method_id: _door(settings, settings.stripe_secret_key, clock) for method_id in wanted}
         rails = {
             STRIPE_CHECKOUT.method_id: StripeCheckout(doors[STRIPE_CHECKOUT.method_id], _terms(settings)),
             STRIPE_X402.method_id: StripeX402(
@@ -161,16 +176,21 @@ def build(settings: Settings, *, clock: Clock = now, answer_timeout_s: int | Non
             ),
         }
         money = StripeMoney(_door(settings, settings.stripe_secret_key, clock), clock=clock)
-    wanted = {STRIPE_CHECKOUT.method_id: settings.stripe_checkout, STRIPE_X402.method_id: settings.stripe_x402}
-    metrics = LaneMetrics()
+    metrics, made = LaneMetrics(), sessions(database)
+    offered = {method_id for method_id in rails if wanted[method_id]}
+    paid_natively = native.build(settings, made, clock=clock)
+    if paid_natively is not None:
+        rails[X402.method_id] = paid_natively.rail
+        offered.add(X402.method_id)
     return House(
         settings=settings,
         database=database,
-        sessions=sessions(database),
+        sessions=made,
         rails=rails,
         doors=doors,
         money=money,
-        offered=frozenset(method_id for method_id in rails if wanted[method_id]),
+        native=paid_natively,
+        offered=frozenset(offered),
         place=Place(settings.url, settings.offer()),
         lane=Lane(connector(database), metrics),
         metrics=metrics,

@@ -26,6 +26,7 @@ from api import alerts, refunds
 from api.wiring import House
 from billing import looking, pursuing, requests, sweeping, watching
 from billing.reversals import freezing
+from billing.settling import advancing, gas_costs, records
 from ledger.ids import external
 from rails.rail import OutcomeUnknown, ProviderRefused, RailUnavailable
 from webhooks import processing, routes
@@ -38,6 +39,8 @@ SWEEP_EVERY_S: Final = 30.0
 WATCHED_EVERY_S: Final = 30.0
 PROBES_EVERY_S: Final = 1.0
 REFUNDS_EVERY_S: Final = 5.0
+SETTLEMENTS_EVERY_S: Final = 0.5
+GAS_EVERY_S: Final = 10.0
 FREEZES_EVERY_S: Final = 5.0
 FREEZES_MAX: Final = 20
 """Organizations that are looked after at a time."""
@@ -125,11 +128,10 @@ async def _sweep(house: House) -> bool:
 
 async def _watched(house: House) -> bool:
     """Look again at charges, refunds, disputes and payouts that are not final."""
-    if house.money is None:
+    money = refunds.reader(house)
+    if money is None:
         return False
-    looked, told = await looking.look_at_watched(
-        house.sessions, house.money, livemode=house.livemode, clock=house.clock
-    )
+    looked, told = await looking.look_at_watched(house.sessions, money, livemode=house.livemode, clock=house.clock)
     for one in told:
         log.error("object_unfinished", kind=one.kind, object_id=one.external_id, reason=one.reason, exc_info=one.broken)
     return looked == watching.DUE_MAX
@@ -156,12 +158,41 @@ async def _freezes(house: House) -> bool:
     return False
 
 
+async def _settlements(house: House) -> bool:
+    """Make the next turn of payments that wallets have signed."""
+    if house.native is None:
+        return False
+    desk = house.native.desk
+    due = await records.take_due(desk.sessions, desk.network, now=desk.clock())
+    turned = await asyncio.gather(*[advancing.turn(desk, key) for key in due], return_exceptions=True)
+    for key, error in zip(due, turned, strict=True):
+        if isinstance(error, _OUTAGES):
+            raise error
+        if isinstance(error, Exception):
+            log.error("settlement_failed", settlement=str(key.settlement_id), exc_info=error)
+    return len(due) == records.TAKE_MAX
+
+
+async def _gas(house: House) -> bool:
+    """Look after the gas wallet's own transactions, and book what they cost."""
+    if house.native is None:
+        return False
+    try:
+        await house.native.desk.submitter.tend(now=house.clock())
+        return await house.native.book_gas(now=house.clock()) == gas_costs.BOOKED_MAX
+    except (OutcomeUnknown, RailUnavailable) as error:
+        log.warning("gas_not_tended", reason=str(error))
+        return False
+
+
 CHORES: Final = (
     Chore("letters", _letters, LETTERS_EVERY_S, woken_by_letters=True),
     Chore("requests", _requests, REQUESTS_EVERY_S),
     Chore("sweep", _sweep, SWEEP_EVERY_S),
     Chore("watched", _watched, WATCHED_EVERY_S),
     Chore("probes", _probes, PROBES_EVERY_S),
+    Chore("settlements", _settlements, SETTLEMENTS_EVERY_S),
+    Chore("gas", _gas, GAS_EVERY_S),
     Chore("refunds", refunds.send_due, REFUNDS_EVERY_S),
     Chore("freezes", _freezes, FREEZES_EVERY_S),
     Chore("alerts", alerts.sound, alerts.MEASURE_EVERY_S),

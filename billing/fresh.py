@@ -19,6 +19,11 @@ def new_secret() -> str:
     return secrets.token_urlsafe(32)
 
 
+def new_nonce() -> str:
+    """160 random bits as letters and digits only, which is all that a nonce may be made of (EIP-4361)."""
+    return secrets.token_hex(20)
+
+
 def new_key(purpose: str) -> str:
     """An idempotency key to suggest, as in `quote-4f9c2a61d0b7`."""
     return f"{purpose}-{secrets.token_hex(6)}"

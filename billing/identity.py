@@ -48,6 +48,14 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
+class Buyer:
+    """For whom something is bought: an agent, whether or not it is the one that asks."""
+
+    organization_id: UUID
+    agent_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class Newcomer:
     """What an agent says of itself when it signs up or is invited. `contact` is lower case and e-mail shaped."""
 
@@ -152,13 +160,23 @@ async def sign_up(
             agent.name, agent.runtime = newcomer.name, newcomer.runtime
             token = _token_if(session, agent, want_token, now)
             return SignedUp(agent, token, rotated=True, contact_known=True, old_tokens_until=until)
-        organization_id = new_id(now)
-        session.add(Organization(id=organization_id, created_at=now))
-        await session.flush()
-        agent = await _add_agent(session, organization_id, newcomer, now)
+        agent = await _found(session, newcomer, now)
         token = _token_if(session, agent, want_token, now)
-        await posting.post(session, [opening(organization_id=organization_id, event_at=now)])
+        await posting.post(session, [opening(organization_id=agent.organization_id, event_at=now)])
         return SignedUp(agent, token, rotated=False, contact_known=newest is not None)
+
+
+async def found(session: AsyncSession, newcomer: Newcomer, *, now: datetime) -> tuple[Agent, str]:
+    """A new organization with one agent, and its token. Its book is opened by the caller, last in the transaction."""
+    agent = await _found(session, newcomer, now)
+    return agent, _add_token(session, organization_id=agent.organization_id, agent_id=agent.id, now=now)
+
+
+async def _found(session: AsyncSession, newcomer: Newcomer, now: datetime) -> Agent:
+    organization_id = new_id(now)
+    session.add(Organization(id=organization_id, created_at=now))
+    await session.flush()
+    return await _add_agent(session, organization_id, newcomer, now)
 
 
 def _token_if(session: AsyncSession, agent: Agent, want_token: bool, now: datetime) -> str | None:  # noqa: FBT001
@@ -272,6 +290,20 @@ async def rotate_token(sessions: Sessions, actor: Actor, *, grace: timedelta, no
         until = await _end_with_grace(session, actor, grace=grace, now=now)
         token = _add_token(session, organization_id=actor.organization_id, agent_id=actor.agent_id, now=now)
         return Rotated(token, until)
+
+
+async def renew(session: AsyncSession, organization_id: UUID, agent_id: UUID, *, now: datetime) -> tuple[Agent, str]:
+    """The agent with a new token, for who proved by something else than a token to be it. All older ones end at once.
+
+    There is no grace: whoever comes back like this may have lost its token to somebody. Locks the organization. Raises
+    `Refused(AUTH_REQUIRED)` for an agent that was revoked, and has written nothing then.
+    """
+    await _lock(session, organization_id, now)
+    agent = await session.get(Agent, (organization_id, agent_id), populate_existing=True)
+    if agent is None or agent.revoked_at is not None:
+        raise Refused(Refusal.AUTH_REQUIRED, "the agent has been revoked")
+    await _end_tokens(session, organization_id, agent_id, at=now, now=now)
+    return agent, _add_token(session, organization_id=organization_id, agent_id=agent_id, now=now)
 
 
 async def revoke_token(sessions: Sessions, actor: Actor, *, now: datetime) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from rails.evm.networks import BASE
+
 CREDIT_PRICE_CENTS: Final = 1
 
 
@@ -32,7 +34,9 @@ STANDARD_PACKS: Final = (
     Pack("starter-500", "Starter", 500),
     Pack("builder-2000", "Builder", 2000),
     Pack("studio-5000", "Studio", 5000),
+    Pack("taster-100", "Taster", 100),
 )
+"""The last one is for stock x402 clients, which refuse to pay more than a dollar at once unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,5 +129,31 @@ STRIPE_X402: Final = Method(
     min_amount_cents=1,
     max_amount_cents=99_999_999,
 )
-METHODS: Final[Mapping[str, Method]] = {method.method_id: method for method in (STRIPE_CHECKOUT, STRIPE_X402)}
+X402: Final = Method(
+    method_id="x402.exact.usdc",
+    provider_flag="x402",
+    purchase_endpoint="/v1/credit-purchases/x402",
+    requires_browser=False,
+    agent_settleable=True,
+    settlement_blocker=None,
+    buyer_modes=("agent_only", "hybrid"),
+    min_amount_cents=1,
+    max_amount_cents=99_999_999,
+)
+METHODS: Final[Mapping[str, Method]] = {method.method_id: method for method in (STRIPE_CHECKOUT, STRIPE_X402, X402)}
 """Every method there is, in the order in which the catalog lists them."""
+
+
+@dataclass(frozen=True, slots=True)
+class NativeTerms:
+    """Where `x402.exact.usdc` is paid: network (CAIP-2), token contract, recipient, seconds that an offer stands."""
+
+    network: str
+    asset: str
+    pay_to: str
+    timeout_s: int
+
+    @property
+    def live_money(self) -> bool:
+        """Whether the token is worth money: that of Base is, those of test networks and local chains are not."""
+        return self.network == BASE.caip2

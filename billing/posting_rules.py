@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from billing.bookings import CLEARING
 from billing.settlements import Allotment
-from ledger.money import usd
+from ledger.money import usd, usdc, usdc_atomic_of_cents
 from ledger.operations import PLATFORM, SYSTEM_SCOPE, Kind, LotCause, LotOpening, Operation, Transfer
 from rails.rail import PaymentSettled
 
-CLEARING: Final = "stripe_clearing"
+ON_CHAIN: Final = frozenset({"x402_authorization"})
+"""Kinds of payments whose money is USDC in our own treasury."""
 
 
 def purchase(
@@ -39,7 +42,7 @@ def purchase(
         key=f"grant:{fact.payment_kind}:{fact.payment_id}",
         event_at=settled_at,
         cause=f"{fact.method_id} {fact.attempt_id}",
-        transfers=tuple(Transfer(CLEARING, account, usd(cents)) for account, cents in shares if cents),
+        transfers=_received(fact, shares),
         lot=LotOpening(
             LotCause.PAID if fact.total else LotCause.PROMOTIONAL,
             allotted.credits,
@@ -58,5 +61,13 @@ def unallocated(fact: PaymentSettled) -> Operation:
         key=f"unallocated:{fact.payment_kind}:{fact.payment_id}",
         event_at=fact.occurred_at,
         cause=f"{fact.method_id} {fact.attempt_id}",
-        transfers=(Transfer(CLEARING, "unallocated_deposits", usd(fact.total)),),
+        transfers=_received(fact, (("unallocated_deposits", fact.total),)),
     )
+
+
+def _received(fact: PaymentSettled, shares: Sequence[tuple[str, int]]) -> tuple[Transfer, ...]:
+    """What was paid, in cents for each account it is owed to, against where the money came to."""
+    if fact.payment_kind not in ON_CHAIN:
+        return tuple(Transfer(CLEARING, account, usd(cents)) for account, cents in shares if cents)
+    owed = [Transfer("conversion", account, usd(cents)) for account, cents in shares if cents]
+    return (*owed, Transfer("usdc_clearing", "conversion_usdc", usdc(usdc_atomic_of_cents(fact.total))))

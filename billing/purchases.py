@@ -19,7 +19,7 @@ from billing import quotes, requests
 from billing.attempts import OPEN_STATES, AttemptState
 from billing.database import Sessions
 from billing.fresh import new_id
-from billing.identity import Actor, lock_organization
+from billing.identity import Actor, Buyer, lock_organization
 from billing.packs import METHODS, Offer
 from billing.refusals import Refusal, Refused
 from billing.requests import Clock, RequestId
@@ -96,7 +96,7 @@ async def buy(
             quote = await _payable_quote(session, actor, quote_id, rail.method_id, clock())
             if unavailable is not None:
                 raise Refused(Refusal.PAYMENT_METHOD_UNAVAILABLE, f"{rail.method_id} is not available: {unavailable}")
-            attempt = _new_attempt(actor, quote, idempotency_key, place.offer, clock())
+            attempt = new_attempt(actor, quote, idempotency_key, place.offer, clock())
             await _store(session, attempt, rail.prepare(order(attempt, quote, place, clock())), clock())
     await ask(sessions, rail, attempt, clock=clock)
     return attempt.id
@@ -143,7 +143,11 @@ async def _payable_quote(
     if quote is None:
         raise Refused(Refusal.NOT_FOUND, "there is no such quote")
     if quote.payment_method != method_id:
-        raise Refused(Refusal.CREDIT_QUOTE_PAYMENT_METHOD_MISMATCH, f"the quote was made for {quote.payment_method}")
+        raise Refused(
+            Refusal.CREDIT_QUOTE_PAYMENT_METHOD_MISMATCH,
+            f"the quote was made for {quote.payment_method}",
+            recovery={"accepted_payment_method": quote.payment_method},
+        )
     if quote.settled_at is not None:
         raise Refused(Refusal.CREDIT_QUOTE_ALREADY_PAID)
     other = await open_attempt(session, quote)
@@ -166,11 +170,14 @@ async def open_attempt(session: AsyncSession, quote: CreditQuote) -> PaymentAtte
     return (await session.exec(query)).first()
 
 
-def _new_attempt(actor: Actor, quote: CreditQuote, idempotency_key: str, offer: Offer, now: datetime) -> PaymentAttempt:
+def new_attempt(
+    buyer: Actor | Buyer, quote: CreditQuote, idempotency_key: str, offer: Offer, now: datetime
+) -> PaymentAttempt:
+    """An attempt to pay `quote` whose first request is not stored yet."""
     return PaymentAttempt(
-        organization_id=actor.organization_id,
+        organization_id=buyer.organization_id,
         id=new_id(now),
-        agent_id=actor.agent_id,
+        agent_id=buyer.agent_id,
         quote_id=quote.id,
         idempotency_key=idempotency_key,
         method=quote.payment_method,

@@ -36,6 +36,12 @@ class Refusal(enum.Enum):
     AUTH_REQUIRED = Rule(
         401, False, "a valid agent token is required", "Sign up for a token, or present the one you have as a bearer."
     )
+    SIGN_IN_REFUSED = Rule(
+        403,
+        False,
+        "this sign-in does not hold",
+        "Send the same request without SIGN-IN-WITH-X for a new challenge, and sign that one.",
+    )
     SCOPE_MISSING = Rule(
         403, False, "this key may not do that", "Ask whoever made the key for one with the scope that is named."
     )
@@ -65,7 +71,7 @@ class Refusal(enum.Enum):
         "Repeat the same purchase to see it, or buy this quote with a fresh key.",
     )
     CREDIT_QUOTE_PAYMENT_METHOD_MISMATCH = Rule(
-        409, False, "the quote was made for the other payment method", "Buy on the quote's own rail, or quote again."
+        409, False, "the quote was made for another payment method", "Buy on the quote's own rail, or quote again."
     )
     CREDIT_QUOTE_ALREADY_PAID = Rule(
         409, False, "this quote has been paid; nothing more is due", "Look at its status, or ask for a new quote."
@@ -82,6 +88,21 @@ class Refusal(enum.Enum):
     )
     PAYMENT_ATTEMPT_NOT_CANCELABLE = Rule(
         409, False, "a payment is on its way, so the attempt cannot be canceled", "Wait for its outcome."
+    )
+    PAYMENT_IDENTIFIER_CONFLICT = Rule(
+        409,
+        False,
+        "this payment identifier was used with another payment",
+        "Ask for the state of the payment that it was used with; nothing was taken by this one.",
+    )
+    PAYMENT_ALREADY_USED = Rule(
+        409,
+        False,
+        "this signed payment has been presented for another purchase; nothing was taken again",
+        "Look at the payment attempt that the recovery names; sign a new payment for this one.",
+    )
+    PAYER_REFUSED = Rule(
+        403, False, "payments from this wallet are not taken", "Pay another way, or ask the operator of this service."
     )
     LAST_AGENT = Rule(
         409,
@@ -132,9 +153,27 @@ class Refusal(enum.Enum):
     SPEND_CAP_EXCEEDED = Rule(
         402, False, "that would exceed a spend cap of the agent", "Wait until the cap frees up, or ask an operator."
     )
+    PAYMENT_REQUIRED = Rule(
+        402,
+        False,
+        "pay to go on: the PAYMENT-REQUIRED header says what, to whom and on which chain",
+        "Sign the payment that the header asks for and send the same request again with PAYMENT-SIGNATURE.",
+    )
+    PAYMENT_FAILED = Rule(
+        402,
+        False,
+        "the payment did not go through; nothing was taken",
+        "Send the request again without PAYMENT-SIGNATURE (a quote: buy it with a fresh key) and sign a new payment.",
+    )
+    SIGN_IN_REQUIRED = Rule(
+        402,
+        False,
+        "sign in with the wallet that paid: the PAYMENT-REQUIRED header has the challenge, and nothing is to be paid",
+        "Sign the text of the challenge with the wallet and send the same request again with SIGN-IN-WITH-X.",
+    )
     QUOTA_EXCEEDED = Rule(402, False, "there are not enough credits", "Buy credits, then send it with a fresh key.")
     PAYMENT_PROVIDER_REFUSED = Rule(
-        502, False, "the payment provider refused the request", "Quote again, perhaps on the other payment method."
+        502, False, "the payment provider refused the request", "Quote again, perhaps on another payment method."
     )
     PAYMENT_METHOD_UNAVAILABLE = Rule(
         503, True, "this payment method is not available now", "Use another method, or try again later."

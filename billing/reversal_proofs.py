@@ -24,15 +24,15 @@ CHECKS: Final = (
         FROM billing.balance_transactions AS b
         CROSS JOIN LATERAL (
           SELECT CASE WHEN b.category = 'charge' AND b.attempt_id IS NOT NULL THEN -b.fee_cents ELSE b.net_cents END
-            AS cents
+            AS cents, CASE b.currency WHEN 'usdc' THEN 'conversion' ELSE 'stripe_clearing' END AS clearing
         ) AS due
         LEFT JOIN ledger.operations AS o
           ON o.organization_id = b.organization_id AND o.id = b.operation_id
         LEFT JOIN LATERAL (
-          SELECT coalesce(sum(CASE WHEN t.debit = 'stripe_clearing' THEN t.amount ELSE -t.amount END), 0) AS cents
+          SELECT coalesce(sum(CASE WHEN t.debit = due.clearing THEN t.amount ELSE -t.amount END), 0) AS cents
           FROM ledger.transfers AS t
           WHERE t.lane = o.lane AND t.organization_id = o.organization_id AND t.seq = o.seq
-            AND 'stripe_clearing' IN (t.debit, t.credit)
+            AND due.clearing IN (t.debit, t.credit)
         ) AS m ON true
         WHERE CASE WHEN b.operation_id IS NULL THEN due.cents = 0
                    ELSE o.scope = :system AND o.kind = 'money' AND o.key = 'balance:' || b.id AND m.cents = due.cents
@@ -92,7 +92,7 @@ CHECKS: Final = (
         FROM billing.external_payments AS p
         LEFT JOIN billing.reversal_standings AS s ON s.payment_kind = p.kind AND s.payment_id = p.external_id
         CROSS JOIN LATERAL (
-          SELECT coalesce(sum(v.live_cents) FILTER (WHERE v.kind = 'refund'), 0) AS refunds,
+          SELECT coalesce(sum(v.live_cents) FILTER (WHERE v.kind IN ('refund', 'reorganization')), 0) AS refunds,
                  coalesce(sum(v.live_cents) FILTER (WHERE v.kind = 'dispute' AND v.lost), 0) AS lost
           FROM billing.payment_reversals AS v
           WHERE v.organization_id = p.organization_id AND v.attempt_id = p.attempt_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from sqlalchemy import (
@@ -29,11 +29,16 @@ SCHEMA = "billing"
 
 
 class ReversalKind(enum.StrEnum):
-    """What may take a payment back. A warning moves no money; it only freezes."""
+    """What may take a payment back. A warning only freezes; a reorganization is the chain's doing."""
 
     REFUND = "refund"
     DISPUTE = "dispute"
     WARNING = "fraud_warning"
+    REORGANIZATION = "reorganization"
+
+
+GONE_BACK: Final = (ReversalKind.REFUND, ReversalKind.REORGANIZATION)
+"""Reversals whose money is with the payer again."""
 
 
 def _of_attempt(name: str) -> ForeignKeyConstraint:

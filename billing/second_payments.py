@@ -36,18 +36,7 @@ async def keep(
 
     Quote and attempt are locked. The alert may be told again when the transaction has to be tried again.
     """
-    operation = posting_rules.unallocated(fact)
-    payment = ExternalPayment(
-        kind=fact.payment_kind,
-        external_id=fact.payment_id,
-        organization_id=attempt.organization_id,
-        attempt_id=attempt.id,
-        purpose=Purpose.UNALLOCATED,
-        amount_cents=fact.total,
-        operation_id=operation.id,
-        created_at=now,
-    )
-    session.add(payment)
+    payment, operation = unallocated(session, fact, attempt, now)
     what_next = "it is being sent back" if quote.refund_second_payment else "it is kept until it is sent back"
     end(attempt, now, reason=f"A second payment of {usd(fact.total).decimal()} {quote.currency} arrived; {what_next}.")
     if quote.refund_second_payment:
@@ -68,6 +57,25 @@ async def keep(
         refunded=quote.refund_second_payment,
     )
     return operation
+
+
+def unallocated(
+    session: AsyncSession, fact: PaymentSettled, attempt: PaymentAttempt, now: datetime
+) -> tuple[ExternalPayment, Operation]:
+    """Store real money that grants nothing; what is to be posted for it. The attempt is locked."""
+    operation = posting_rules.unallocated(fact)
+    payment = ExternalPayment(
+        kind=fact.payment_kind,
+        external_id=fact.payment_id,
+        organization_id=attempt.organization_id,
+        attempt_id=attempt.id,
+        purpose=Purpose.UNALLOCATED,
+        amount_cents=fact.total,
+        operation_id=operation.id,
+        created_at=now,
+    )
+    session.add(payment)
+    return payment, operation
 
 
 def end(attempt: PaymentAttempt, now: datetime, *, reason: str | None) -> None:

@@ -44,7 +44,7 @@ class Account:
     floored: bool = False
 
 
-_CREDIT, _USD, _USDC = Currency.CREDIT, Currency.USD, Currency.USDC
+_CREDIT, _USD, _USDC, _ETH = Currency.CREDIT, Currency.USD, Currency.USDC, Currency.ETH
 
 CHART: Final = (
     Account("wallet", _CREDIT, Side.DEBIT, Root.MEMO, "credits that can be spent, in lots", floored=True),
@@ -70,8 +70,16 @@ CHART: Final = (
     Account("between_books", _USD, Side.DEBIT, Root.EQUITY, "money that moved between books; zero over all books"),
     Account("bank", _USD, Side.DEBIT, Root.ASSETS, "payouts that arrived (platform)"),
     Account("fees", _USD, Side.DEBIT, Root.EXPENSES, "fees without a charge (platform)"),
-    Account("fees_onchain", _USD, Side.DEBIT, Root.EXPENSES, "gas (platform)"),
+    Account("fees_onchain", _ETH, Side.DEBIT, Root.EXPENSES, "gas, in ether (platform)"),
     Account("unallocated_deposits", _USD, Side.CREDIT, Root.LIABILITIES, "money whose payer is not known (platform)"),
+    Account("conversion_usdc", _USDC, Side.CREDIT, Root.EQUITY, "the other side of USDC, against `conversion` at par"),
+    Account(
+        "gas_wallet",
+        _ETH,
+        Side.DEBIT,
+        Root.ASSETS,
+        "ether for gas; negative until funding is booked (platform)",
+    ),
 )
 
 BY_CODE: Final = {account.code: account for account in CHART}

@@ -1,7 +1,7 @@
 """Money and credits as integers in minor units, never as floats.
 
 A currency knows its scale: how many decimal digits one unit has. `CREDIT` has scale 0, `USD` scale 2
-(cents), `USDC` scale 6 (atomic units, as on chain).
+(cents), `USDC` scale 6 (atomic units, as on chain), `ETH` scale 9 (gwei: gas costs so little that cents would be 0).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ class Currency(enum.StrEnum):
     CREDIT = "CREDIT"
     USD = "USD"
     USDC = "USDC"
+    ETH = "ETH"
 
     @property
     def scale(self) -> int:
@@ -26,7 +27,7 @@ class Currency(enum.StrEnum):
         return _SCALES[self]
 
 
-_SCALES = {Currency.CREDIT: 0, Currency.USD: 2, Currency.USDC: 6}
+_SCALES = {Currency.CREDIT: 0, Currency.USD: 2, Currency.USDC: 6, Currency.ETH: 9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,16 @@ class Money:
 def usd(cents: int) -> Money:
     """`cents` US cents."""
     return Money(cents, Currency.USD)
+
+
+def usdc(atomic: int) -> Money:
+    """`atomic` millionths of a USDC."""
+    return Money(atomic, Currency.USDC)
+
+
+def ether(gwei: int) -> Money:
+    """`gwei` billionths of an ether."""
+    return Money(gwei, Currency.ETH)
 
 
 def usdc_atomic_of_cents(cents: int) -> int:

@@ -35,6 +35,7 @@ class BalanceTransaction:
     """One line of the provider's balance, in minor units of `currency` (a lower case ISO code). What left is negative.
 
     `amount` − `fee` = `net`. `category` is the provider's word for accounting (Stripe's `reporting_category`).
+    On chain there is no provider: `currency` is then `usdc`, and amounts are cents at par.
     """
 
     transaction_id: str
@@ -80,6 +81,8 @@ class RefundSeen(MoneyFact):
     details: Mapping[str, str]
     """What the payer may know of it, such as the transaction hash of a refund on chain."""
     transactions: Sequence[BalanceTransaction]
+    is_reorganization: bool = False
+    """Whether nobody sent anything back: the payment itself was undone by its chain (and, once failed, is back)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,5 +168,5 @@ class Refunder(Protocol):
     async def start_refund(self, request: ProviderRequest, /) -> str:
         """Send a stored request; the refund's id. Raises `ProviderRefused`, `RailUnavailable` or `OutcomeUnknown`."""
 
-    async def find_refund(self, payment_id: str, provider_key: str, /) -> str | None:
-        """The refund that a request made, by its key; none when it certainly made none. Raises `RailUnavailable`."""
+    async def find_refund(self, payment_id: str, request: ProviderRequest, /) -> str | None:
+        """The refund of a payment that `request` made; none when it certainly made none. Raises `RailUnavailable`."""

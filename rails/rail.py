@@ -102,7 +102,17 @@ class DepositAction:
     expires_at: datetime
 
 
-Action = CheckoutAction | DepositAction
+@dataclass(frozen=True, slots=True)
+class X402Action:
+    """A wallet signs what `requirement`, an entry of x402's `accepts`, asks for, and presents it to us."""
+
+    object_id: str
+    """Our own name of what is asked for; no provider keeps it."""
+    requirement: Mapping[str, Any]
+    expires_at: datetime
+
+
+Action = CheckoutAction | DepositAction | X402Action
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,11 +218,15 @@ def _ask() -> None:
 
 
 def _say(done: dict[str, Any]) -> None:
-    name = done["refund_id"]
+    name, to_sign = done["refund_id"], done["to_sign"]
     if done["state"] == "refused":
-        raise CannotGoOn(f"Stripe refused {name}: {visible(done['error'] or '')}")
-    if done["state"] == "answered":
-        console().print(f"{name} is under way as {done['provider_object_id']}; its credits go when Stripe confirms it.")
+        raise CannotGoOn(f"{name} was refused: {visible(done['error'] or '')}")
+    if to_sign is not None:
+        console().print(f"{name} is prepared. {to_sign['what_to_do']}", soft_wrap=True)
+        for field in ("network", "from", "to", "value", "data"):
+            console().print(f"  {field:<8} {to_sign[field]}", soft_wrap=True, markup=False, highlight=False)
+    elif done["state"] == "answered":
+        console().print(f"{name} is under way as {done['provider_object_id']}; its credits go when that is confirmed.")
     else:
         console().print(f"{name} is stored, but Stripe has not confirmed it; the worker sends it until it is answered.")
 

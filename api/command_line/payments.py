@@ -11,13 +11,14 @@ from rich.table import Table
 from api.command_line.tables import moment, parse, table
 from api.http.views import operator as views
 from api.reasons import CannotGoOn
-from api.refunds import carry_out, refunder
+from api.refunds import carry_out, refunder, to_sign
 from api.wiring import House
 from billing import operator_actions
 from billing.attempts import AttemptState
 from billing.database import snapshot
 from billing.operating import attempts, refunds
 from billing.operator_actions import COMMAND_LINE
+from billing.posting_rules import ON_CHAIN
 from billing.reversals import freezing, refunding, writing_off
 from billing.reversals.refunding import Preview
 from ledger.ids import external
@@ -139,9 +140,10 @@ async def freed(house: House, name: str, *, reason: str, warned: bool) -> int:
 
 async def previewed(house: House, name: str, *, amount_cents: int | None) -> Preview:
     """What a refund would do. Raises `Refused`."""
-    refunder(house)
     async with snapshot(house.sessions) as session:
-        return await refunding.preview(session, attempt_id(name), amount_cents=amount_cents, now=house.clock())
+        found = await refunding.preview(session, attempt_id(name), amount_cents=amount_cents, now=house.clock())
+    refunder(house, found.payment_kind)
+    return found
 
 
 def told(found: Preview) -> list[str]:
@@ -155,6 +157,8 @@ def told(found: Preview) -> list[str]:
     ]
     if found.credits_owed:
         lines.append(f"{found.credits_owed} were spent and will be owed; the next purchase pays them back.")
+    if found.payment_kind in ON_CHAIN:
+        lines.append("It was paid on chain: you will get a transaction that the treasury has to sign and send.")
     return lines
 
 
@@ -171,7 +175,8 @@ async def refunded(house: House, name: str, *, amount_cents: int | None, reason:
     )
     await carry_out(house, stored)
     async with snapshot(house.sessions) as session:
-        return views.asked_refund(await refunds.one(session, stored.id))
+        found = await refunds.one(session, stored.id)
+    return views.asked_refund(found, to_sign(house, found))
 
 
 async def actions_table(house: House, *, organization: str | None, limit: int, before: str | None) -> Table:

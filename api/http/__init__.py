@@ -4,6 +4,6 @@
 what a request knows of its house and actor. Coming in: `receiving` (bodies, in time), `authentication` (bearer tokens),
 `reading` (strict JSON and queries), `fields`, `fields_spending`, `fields_ledger` (types and models), `rate_limits` by
 `addresses` and organization. `posting` asks the books. Going out: `envelope`, `views/` (rows → answers, pure),
-`refusal_answers` (errors → answers) with `recoveries` and `commands` (what to run next). `routes/` are the handlers;
-`openapi` describes them.
+`refusal_answers` (errors → answers) with `recoveries`, `commands` (what to run next) and `calls` (what to send where
+there is no command). `routes/` are the handlers; `openapi` describes them.
 """

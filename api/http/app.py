@@ -13,7 +13,7 @@ from litestar import Litestar
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 
-from api import logs, worker
+from api import logs, native, worker
 from api.alerts import Gauges
 from api.http import envelope
 from api.http.doorway import doorway, no_options
@@ -23,6 +23,7 @@ from api.http.routes import (
     batches,
     caps,
     catalog,
+    discovery,
     document,
     health,
     holds,
@@ -33,7 +34,9 @@ from api.http.routes import (
     people,
     purchases,
     quotes,
+    sign_in,
     spending,
+    x402,
 )
 from api.pages.routes import PAGES
 from api.settings import Settings
@@ -52,6 +55,8 @@ ROUTES = [
     *catalog.ROUTES,
     *quotes.ROUTES,
     *purchases.ROUTES,
+    *x402.ROUTES,
+    *sign_in.ROUTES,
     *spending.ROUTES,
     *batches.ROUTES,
     *holds.ROUTES,
@@ -62,6 +67,7 @@ ROUTES = [
     *operator_letters.ROUTES,
     *operator_money.ROUTES,
     *document.ROUTES,
+    *discovery.ROUTES,
     *PAGES,
 ]
 
@@ -79,7 +85,7 @@ def app_for(house: House) -> Litestar:
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         try:
-            async with house.lane, _working(house):
+            async with house.lane, native.checked(house.native), _working(house):
                 # What was loaded stays: the collector need not look through it again while requests wait.
                 gc.collect()
                 gc.freeze()
@@ -97,12 +103,13 @@ def app_for(house: House) -> Litestar:
                 "house": house,
                 "gauges": Gauges(),
                 "signups": Window(settings.signups_per_minute),
+                "payments": Window(settings.payments_per_minute),
                 "requests": Window(settings.requests_per_minute),
                 "refusals": Window(settings.refusals_per_minute),
                 "newest_migration": health.newest_migration(),
             }
         ),
-        exception_handlers={Exception: answered},
+        exception_handlers={Exception: answered, x402.Unpaid: x402.unpaid},
         before_request=no_options,
         request_max_body_size=settings.body_bytes_max,
         openapi_config=None,

@@ -1,24 +1,52 @@
 """The commands that answers suggest, in the words of the public client. Pure.
 
 All begin with `image-skill `, which the client replaces by the way it was called itself, and name this service, because
-the client forgets the address between two calls. Words in capitals stand for what the reader must fill in.
+the client forgets the address between two calls. Words in capitals stand for what the reader must fill in. Where the
+client has no words for a method, the step is an HTTP call instead.
 """
 
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
-from billing.packs import METHODS, Wanted
+from api.http import calls
+from api.http.calls import Call
+from billing.packs import METHODS, STRIPE_CHECKOUT, STRIPE_X402, Wanted
 
 QUOTE_ID: Final = "QUOTE_ID"
 PAYMENT_ATTEMPT_ID: Final = "PAYMENT_ATTEMPT_ID"
+SPOKEN: Final = (STRIPE_CHECKOUT, STRIPE_X402)
+"""The methods that the client has words for: 0.1.30 and 0.1.70 refuse any other before they ask anybody."""
+
+Step = str | Call
+"""What to do next: a command of the public client, or an HTTP call where it has none."""
 
 
 def purchase_key(quote_id: str) -> str:
     """The key under which a quote is bought first: the same for everyone who repeats the command."""
     return f"purchase:{quote_id}"
+
+
+def command_of(step: Step) -> str | None:
+    """The step if it is a command."""
+    return step if isinstance(step, str) else None
+
+
+def call_of(step: Step) -> Call | None:
+    """The step if it is an HTTP call."""
+    return None if isinstance(step, str) else step
+
+
+def suggestions(steps: Sequence[Step]) -> dict[str, Any]:
+    """The steps in the order of their worth: commands by themselves, as a client runs them, and calls by themselves."""
+    commands = [step for step in steps if isinstance(step, str)]
+    requests = [step for step in steps if not isinstance(step, str)]
+    return ({"suggested_commands": commands} if commands else {}) | (
+        {"suggested_requests": requests} if requests else {}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +87,22 @@ class Commands:
         """What happened?"""
         return self._line("activity", "list")
 
-    def quote(self, wanted: Wanted, *, method_id: str | None = None, key: str | None = None) -> str:
+    def quote(self, wanted: Wanted, *, method_id: str | None = None, key: str | None = None) -> Step:
         """Quote what is wanted, perhaps on another method. Without a key the client makes one."""
+        method = METHODS[method_id or wanted.payment_method]
+        if method not in SPOKEN:
+            return calls.quote(replace(wanted, payment_method=method.method_id), key=key or calls.KEY)
         what = ("--pack", wanted.pack_id) if wanted.pack_id is not None else ("--credits", str(wanted.credits))
         keyed = ("--idempotency-key", key) if key is not None else ()
-        return self._line("credits", "quote", *what, "--payment-method", method_id or wanted.payment_method, *keyed)
+        return self._line("credits", "quote", *what, "--payment-method", method.method_id, *keyed)
 
-    def buy(self, *, method_id: str, quote_id: str = QUOTE_ID, key: str | None = None) -> str:
+    def buy(self, *, method_id: str, quote_id: str = QUOTE_ID, key: str | None = None) -> Step:
         """Buy a quote, under its stable key unless another is given."""
-        provider = METHODS[method_id].provider_flag
-        keyed = ("--idempotency-key", key or purchase_key(quote_id))
-        return self._line("credits", "buy", "--provider", provider, "--quote-id", quote_id, *keyed)
+        method, key = METHODS[method_id], key or purchase_key(quote_id)
+        if method not in SPOKEN:
+            return calls.buy(method_id, quote_id, key=key)
+        which = ("--provider", method.provider_flag, "--quote-id", quote_id)
+        return self._line("credits", "buy", *which, "--idempotency-key", key)
 
     def status_of_quote(self, quote_id: str = QUOTE_ID) -> str:
         """What became of a quote?"""

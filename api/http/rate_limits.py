@@ -14,11 +14,20 @@ from billing.refusals import Refusal, Refused
 
 def count_signup(connection: AnyConnection) -> None:
     """Count a try to sign up from where the connection comes. Raises `Refused(RATE_LIMITED)`."""
-    house = house_of(connection)
+    _count(connection.app.state.signups, _address(connection), house_of(connection).clock())
+
+
+def count_payment(connection: AnyConnection) -> None:
+    """Count a request of somebody who may have no token: it may make us ask a chain. Raises `Refused(RATE_LIMITED)`."""
+    _count(connection.app.state.payments, _address(connection), house_of(connection).clock())
+
+
+def _address(connection: AnyConnection) -> str:
+    """Where the connection comes from, as it is counted."""
     peer = connection.client.host if connection.client else ""
     forwarded = connection.headers.getall("x-forwarded-for", [])
-    address = addresses.client(peer, forwarded, house.settings.trusted_proxies)
-    _count(connection.app.state.signups, addresses.counted_as(address), house.clock())
+    address = addresses.client(peer, forwarded, house_of(connection).settings.trusted_proxies)
+    return addresses.counted_as(address)
 
 
 async def measured(connection: AnyConnection, _: BaseRouteHandler) -> None:

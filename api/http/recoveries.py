@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from api.http.commands import Commands
+from api.http.commands import Commands, Step, suggestions
 from api.http.context import Asked
-from billing.packs import METHODS
 from billing.refusals import Refusal, Refused
 
 RETRY_AFTER_S: Final[Mapping[Refusal, int]] = {
@@ -30,16 +29,18 @@ def recovery(
 ) -> dict[str, Any]:
     """The `recovery` of an error. `available` are the methods offered now; `fresh_key` was never used.
 
-    Advice, where to read on, when to try again, and the commands that help, the best one first.
+    Advice, where to read on, when to try again, and what helps: the commands, the best one first, and for methods that
+    the public client has no words for the requests.
     """
     found: dict[str, Any] = {"advice": refused.refusal.rule.advice, "docs_url": f"{commands.public_url}/openapi.json"}
     if refused.refusal.rule.retryable:
         found["retry_after_seconds"] = RETRY_AFTER_S[refused.refusal]
     suggested = _suggested(refused, asked, commands, available=available, fresh_key=fresh_key)
-    if suggested:
-        found |= {"suggested_command": suggested[0], "suggested_commands": suggested}
-        if fresh_key in suggested[0]:
-            found["idempotency_key"] = fresh_key
+    found |= suggestions(suggested)
+    if "suggested_commands" in found:
+        found["suggested_command"] = found["suggested_commands"][0]
+    if suggested and fresh_key in str(suggested[0]):
+        found["idempotency_key"] = fresh_key
     return found | refused.recovery
 
 
@@ -51,7 +52,7 @@ def other_methods(asked: Asked, available: Sequence[str]) -> list[str]:
 
 def _suggested(
     refused: Refused, asked: Asked, commands: Commands, *, available: Sequence[str], fresh_key: str
-) -> list[str]:
+) -> list[Step]:
     wanted, quote_id, method_id = asked.wanted, asked.quote_id, asked.method_id
     others = other_methods(asked, available)
     match refused.refusal:
@@ -67,9 +68,9 @@ def _suggested(
             return [commands.methods()]
         case Refusal.CREDIT_PURCHASE_CONFLICT if quote_id and method_id:
             return [commands.buy(method_id=method_id, quote_id=quote_id, key=fresh_key)]
-        case Refusal.CREDIT_QUOTE_PAYMENT_METHOD_MISMATCH if quote_id:
-            own = [other for other in METHODS if other != method_id]
-            return [*(commands.buy(method_id=other, quote_id=quote_id) for other in own), commands.methods()]
+        case Refusal.CREDIT_QUOTE_PAYMENT_METHOD_MISMATCH if quote_id and "accepted_payment_method" in refused.recovery:
+            own = refused.recovery["accepted_payment_method"]
+            return [commands.buy(method_id=own, quote_id=quote_id), commands.methods()]
         case Refusal.CREDIT_PURCHASE_IN_PROGRESS if "payment_attempt_id" in refused.recovery:
             return [commands.status_of_attempt(refused.recovery["payment_attempt_id"])]
         case (

@@ -7,6 +7,7 @@ away or overloaded is SERVICE_UNAVAILABLE; all else is INTERNAL_ERROR, logged wi
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from typing import Any, Final
 
 import asyncpg
@@ -53,7 +54,13 @@ def answered(request: AnyRequest, error: Exception) -> Answer:
         log.error("request_failed", trace_id=trace_id_of(request), exc_info=error)
     elif refused.refusal is Refusal.SERVICE_UNAVAILABLE:
         log.warning("database_unavailable", trace_id=trace_id_of(request), reason=type(error).__name__)
+    return refusal_of(request, refused, headers)
+
+
+def refusal_of(request: AnyRequest, refused: Refused, headers: Mapping[str, str]) -> Answer:
+    """A refusal as an answer, with `headers` of its own."""
     rule = refused.refusal.rule
+    headers = dict(headers)
     error_view = error_of(request, refused)
     if rule.exit_code is not None:
         headers[EXIT_CODE_HEADER] = str(rule.exit_code)

@@ -99,7 +99,8 @@ async def _judge(
 def _kind_and_id(fact: Reversal) -> tuple[ReversalKind, str]:
     match fact:
         case RefundSeen():
-            return ReversalKind.REFUND, fact.refund_id
+            kind = ReversalKind.REORGANIZATION if fact.is_reorganization else ReversalKind.REFUND
+            return kind, fact.refund_id
         case DisputeSeen():
             return ReversalKind.DISPUTE, fact.dispute_id
         case FraudWarned():
@@ -241,7 +242,7 @@ def _taken(operations: Sequence[Operation], credits_: int) -> Taken:
 
 def _told(row: PaymentReversal) -> Told:
     match row.kind:
-        case ReversalKind.REFUND:
+        case ReversalKind.REFUND | ReversalKind.REORGANIZATION:
             return rules.refund_told(row.status)
         case ReversalKind.DISPUTE:
             return rules.dispute_told(row.status, row.live_cents, row.told)
@@ -290,8 +291,8 @@ def _freezing(found: Standing, number: int, *, freezes: bool | None, cause: str,
 
 async def _watch(session: AsyncSession, row: PaymentReversal, now: datetime) -> None:
     """Until the provider has said its last word, it is asked again without a letter."""
-    if row.kind == ReversalKind.WARNING:
-        return
+    if row.kind in {ReversalKind.WARNING, ReversalKind.REORGANIZATION}:
+        return  # nobody has to be asked: a warning has no end, and the settlement itself is watched
     # A dispute that ended for us has given its money back only when its line of the balance says so.
     waits = row.kind == ReversalKind.DISPUTE and row.status != "lost" and row.live_cents > 0
     if row.status in rules.FINAL and not waits:

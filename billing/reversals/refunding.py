@@ -7,12 +7,13 @@ What may still be refunded is judged under the attempt's lock, with what is alre
 is stored with its exact bytes and key before anything is sent. `carry_out` sends it outside any transaction; a lost
 answer is sent for again, byte for byte, while the provider keeps the key, and afterwards looked for among the
 payment's refunds. Nothing here moves credits: the refund's own reading does (`applying`), so there is one road only.
+Of a payment on chain "sent" means prepared for the treasury, which signs it elsewhere: it is read until it was seen.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -25,13 +26,14 @@ from billing.attempts import RequestState
 from billing.database import Sessions
 from billing.fresh import new_id
 from billing.operator_actions import Act, Acting, record
+from billing.posting_rules import ON_CHAIN
 from billing.refusals import Refusal, Refused
 from billing.requests import CALLS_OVER, REPLAY_WINDOW, Clock, locked_attempt, retry_after
 from billing.reversal_tables import PaymentReversal, RefundRequest
 from billing.reversals import rules, standing
 from billing.reversals.lots import with_lot
 from billing.reversals.standing import Standing
-from billing.tables import ExternalPayment, PaymentAttempt
+from billing.tables import ExternalPayment, PaymentAttempt, Purpose
 from ledger.ids import external
 from ledger.operations import LANE, SYSTEM_SCOPE
 from ledger.tables import LotRow, OperationRow
@@ -47,51 +49,72 @@ WAITING: Final = (RequestState.STORED, RequestState.UNKNOWN)
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a refund would do, were it made now. Cents of the payment; credits of its lot, in the order of taking."""
+    """What a refund would do, were it made now. Cents of the payment; credits of its lot, in the order of taking.
+
+    No credits are taken for a payment that was kept without a grant.
+    """
 
     organization_id: UUID
     attempt_id: UUID
+    payment_kind: str
     payment_id: str
     paid_cents: int
     refundable_cents: int
     amount_cents: int
-    credits: int
-    credits_unspent: int
-    credits_held: int
-    credits_expired: int
-    credits_owed: int
+    credits: int = 0
+    credits_unspent: int = 0
+    credits_held: int = 0
+    credits_expired: int = 0
+    credits_owed: int = 0
 
 
 async def preview(session: AsyncSession, attempt_id: UUID, *, amount_cents: int | None, now: datetime) -> Preview:
     """What refunding `amount_cents` (all that is left, when none) of an attempt would do. Changes nothing.
 
-    Raises `Refused`: NOT_FOUND when nothing was paid, AMOUNT_EXCEEDS_REST.
+    Of a payment that was granted or, if none was, of one that was kept. Raises `Refused`: NOT_FOUND when nothing was
+    paid, AMOUNT_EXCEEDS_REST.
     """
+    attempt, payment = await _paid(session, attempt_id)
+    rest = await refundable(session, payment)
+    without_credits = Preview(
+        organization_id=payment.organization_id,
+        attempt_id=attempt.id,
+        payment_kind=payment.kind,
+        payment_id=payment.external_id,
+        paid_cents=payment.amount_cents,
+        refundable_cents=rest,
+        amount_cents=_amount(rest, amount_cents),
+    )
+    if payment.purpose != Purpose.GRANTED:
+        return without_credits
+    return await _with_credits(session, await standing.unlocked(session, payment, attempt, now), without_credits)
+
+
+async def payment_kind(session: AsyncSession, attempt_id: UUID) -> str:
+    """The kind of the payment that a refund of the attempt would send back. Raises `Refused(NOT_FOUND)`."""
+    _, payment = await _paid(session, attempt_id)
+    return payment.kind
+
+
+async def _paid(session: AsyncSession, attempt_id: UUID) -> tuple[PaymentAttempt, ExternalPayment]:
     found = (await session.exec(select(PaymentAttempt).where(col(PaymentAttempt.id) == attempt_id))).first()
-    payment = await standing.granted_payment(session, found) if found else None
+    payment = await standing.payment_to_refund(session, found) if found else None
     if found is None or payment is None:
         raise Refused(Refusal.NOT_FOUND, "there is no such attempt with a payment")
-    stands = await standing.unlocked(session, payment, found, now)
-    return await _preview(session, stands, await refundable(session, payment), amount_cents)
+    return found, payment
 
 
-async def _preview(session: AsyncSession, stands: Standing, rest: int, amount_cents: int | None) -> Preview:
-    amount = _amount(rest, amount_cents)
+async def _with_credits(session: AsyncSession, stands: Standing, found: Preview) -> Preview:
     live = await standing.live(session, stands.payment)
-    waiting = stands.payment.amount_cents - rest - live.cents
-    target = rules.credits_target(stands.terms, live.cents + waiting + amount)
+    waiting = stands.payment.amount_cents - found.refundable_cents - live.cents
+    target = rules.credits_target(stands.terms, live.cents + waiting + found.amount_cents)
     credits_ = max(0, target - stands.posted.credits_reversed)
     lot = await _lot(session, stands)
     unspent = min(credits_, lot.remaining)
     held = min(credits_ - unspent, lot.held - lot.held_reversed)
     expired = min(credits_ - unspent - held, lot.expired - lot.reissued)
-    return Preview(
-        organization_id=stands.payment.organization_id,
-        attempt_id=stands.attempt.id,
-        payment_id=stands.payment.external_id,
-        paid_cents=stands.payment.amount_cents,
-        refundable_cents=rest,
-        amount_cents=amount,
+    return replace(
+        found,
         credits=credits_,
         credits_unspent=unspent,
         credits_held=held,
@@ -160,7 +183,7 @@ async def ask(
             if not same or amount_cents not in {None, before.amount_cents}:
                 raise Refused(Refusal.SPENDING_CONFLICT)
             return before
-        payment = await standing.granted_payment(session, attempt)
+        payment = await standing.payment_to_refund(session, attempt)
         if payment is None:
             raise Refused(Refusal.NOT_FOUND, "nothing was paid for this attempt")
         amount = _amount(await refundable(session, payment), amount_cents)
@@ -226,11 +249,16 @@ async def store(
     return row
 
 
-async def due(sessions: Sessions, *, now: datetime) -> list[RefundRequest]:
-    """Requests that must be sent, again or for the first time."""
+async def due(sessions: Sessions, *, on_chain: bool, now: datetime) -> list[RefundRequest]:
+    """Requests that must be sent, again or for the first time: by the treasury (`on_chain`), or by the provider."""
+    by_treasury = col(RefundRequest.payment_kind).in_(ON_CHAIN)
     query = (
         select(RefundRequest)
-        .where(col(RefundRequest.state).in_(WAITING), col(RefundRequest.next_try_at) <= now)
+        .where(
+            col(RefundRequest.state).in_(WAITING),
+            col(RefundRequest.next_try_at) <= now,
+            by_treasury if on_chain else ~by_treasury,
+        )
         .order_by(col(RefundRequest.next_try_at))
         .limit(DUE_MAX)
     )
@@ -271,7 +299,7 @@ async def _outcome(refunder: Refunder, request: RefundRequest, prepared: Provide
         with suppress(OutcomeStored):
             return await refunder.start_refund(prepared)
     try:
-        found = await refunder.find_refund(request.payment_id, request.provider_key)
+        found = await refunder.find_refund(request.payment_id, prepared)
     except ProviderRefused as error:
         raise RailUnavailable(f"the payment's refunds could not be read: {error}") from error
     if found is None:
@@ -299,20 +327,23 @@ async def answered(
         row.state, row.error, row.refund_id, row.answered_at = RequestState.ANSWERED, None, refund_id, now
 
 
+def order(request: RefundRequest) -> RefundOrder:
+    """What is asked of who refunds."""
+    return RefundOrder(
+        organization_id=external("org", request.organization_id),
+        attempt_id=external("payatt", request.attempt_id),
+        provider_key=request.provider_key,
+        payment_id=request.payment_id,
+        amount=request.amount_cents,
+    )
+
+
 async def _prepared(sessions: Sessions, refunder: Refunder, request: RefundRequest) -> ProviderRequest:
     """The exact request, made and stored before it is first sent."""
     async with sessions() as session, session.begin():
         await locked_attempt(session, request.organization_id, request.attempt_id)
         row = await session.get_one(RefundRequest, (request.organization_id, request.id))
-        made = refunder.prepare_refund(
-            RefundOrder(
-                organization_id=external("org", row.organization_id),
-                attempt_id=external("payatt", row.attempt_id),
-                provider_key=row.provider_key,
-                payment_id=row.payment_id,
-                amount=row.amount_cents,
-            )
-        )
+        made = refunder.prepare_refund(order(row))
         if row.parameters is None or row.api_version is None:
             row.parameters, row.api_version = made.parameters, made.api_version
         elif row.api_version == made.api_version and row.parameters != made.parameters:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from billing.reversal_tables import PaymentReversal, ReversalKind
+from billing.reversal_tables import GONE_BACK, PaymentReversal, ReversalKind
 from billing.tables import ExternalPayment, PaymentAttempt, Receipt
 
 
@@ -43,11 +43,8 @@ async def of_attempt(session: AsyncSession, attempt: PaymentAttempt, receipt: Re
         .order_by(col(PaymentReversal.occurred_at), col(PaymentReversal.id))
     )
     rows = (await session.exec(query)).all()
-    live = {
-        kind: sum(row.live_cents for row in rows if row.kind == kind)
-        for kind in (ReversalKind.REFUND, ReversalKind.DISPUTE)
-    }
-    if live[ReversalKind.DISPUTE]:
+    if sum(row.live_cents for row in rows if row.kind == ReversalKind.DISPUTE):
         return Reversed(rows, "disputed")
-    refunded = receipt.total_cents > 0 and live[ReversalKind.REFUND] >= receipt.total_cents
+    gone_back = sum(row.live_cents for row in rows if row.kind in GONE_BACK)
+    refunded = receipt.total_cents > 0 and gone_back >= receipt.total_cents
     return Reversed(rows, "refunded" if refunded else None)

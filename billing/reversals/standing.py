@@ -10,7 +10,7 @@ from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from billing.requests import locked_attempt
-from billing.reversal_tables import PaymentReversal, ReversalKind, ReversalStanding
+from billing.reversal_tables import GONE_BACK, PaymentReversal, ReversalKind, ReversalStanding
 from billing.reversals.lots import with_opening
 from billing.reversals.rules import Live, Posted, Terms
 from billing.tables import ExternalPayment, PaymentAttempt, Purpose, Receipt
@@ -54,6 +54,22 @@ async def granted_payment(session: AsyncSession, attempt: PaymentAttempt) -> Ext
         col(ExternalPayment.attempt_id) == attempt.id,
         col(ExternalPayment.purpose) == Purpose.GRANTED,
         col(ExternalPayment.amount_cents) > 0,
+    )
+    return (await session.exec(query)).first()
+
+
+async def payment_to_refund(session: AsyncSession, attempt: PaymentAttempt) -> ExternalPayment | None:
+    """The payment that an attempt was granted for, else one that was kept without a grant; none when nothing came."""
+    query = (
+        select(ExternalPayment)
+        .where(
+            col(ExternalPayment.organization_id) == attempt.organization_id,
+            col(ExternalPayment.attempt_id) == attempt.id,
+            col(ExternalPayment.purpose).in_((Purpose.GRANTED, Purpose.UNALLOCATED)),
+            col(ExternalPayment.amount_cents) > 0,
+        )
+        .order_by(col(ExternalPayment.purpose) != Purpose.GRANTED, col(ExternalPayment.created_at))
+        .limit(1)
     )
     return (await session.exec(query)).first()
 
@@ -119,7 +135,7 @@ async def live(session: AsyncSession, payment: ExternalPayment) -> Live:
     sums = {(kind, lost): int(cents) for kind, lost, cents in (await session.exec(query)).all()}
     lost = sums.get((ReversalKind.DISPUTE, True), 0)
     return Live(
-        refunds_cents=sums.get((ReversalKind.REFUND, False), 0),
+        refunds_cents=sum(sums.get((kind, False), 0) for kind in GONE_BACK),
         disputes_cents=lost + sums.get((ReversalKind.DISPUTE, False), 0),
         lost_cents=lost,
     )

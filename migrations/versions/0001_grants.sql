@@ -1,4 +1,4 @@
--- Who may do what. The run role owns nothing, deletes nothing, and writes the books through one function only.
+-- Who may do what. The run role owns nothing, deletes nothing but expired challenges, and writes the books through one function only.
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA ledger FROM PUBLIC;
 GRANT USAGE ON SCHEMA ledger, billing, webhooks TO purser_run;
 GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO purser_run;
@@ -33,6 +33,16 @@ GRANT UPDATE (status, complete, read_at, updated_at) ON billing.payouts TO purse
 GRANT UPDATE (looks, next_look_at, done_at) ON billing.watched_objects TO purser_run;
 GRANT UPDATE (parameters, api_version, state, error, refund_id, tries, next_try_at, answered_at) ON billing.refund_requests TO purser_run;
 GRANT UPDATE (read_through, updated_at) ON webhooks.event_cursors TO purser_run;
+GRANT SELECT, INSERT ON billing.settlements, billing.gas_transactions, billing.gas_wallets, billing.payer_wallets,
+  billing.sign_in_challenges TO purser_run;
+GRANT UPDATE (state, reason, transaction_hash, log_index, block_number, block_hash, paid_at, reorganizations, final,
+  tries, next_try_at, updated_at) ON billing.settlements TO purser_run;
+GRANT UPDATE (sent_at, refused_at, block_number, cost_wei, booked_at) ON billing.gas_transactions TO purser_run;
+GRANT UPDATE (next_nonce, organization_id, settlement_id, unbooked_wei, updated_at)
+  ON billing.gas_wallets TO purser_run;
+GRANT UPDATE (agent_id) ON billing.payer_wallets TO purser_run;
+-- A challenge proves nothing once it has expired: the only rows that this role may delete.
+GRANT UPDATE (used_at), DELETE ON billing.sign_in_challenges TO purser_run;
 GRANT SELECT ON public.alembic_version TO purser_run;
 
 ALTER SCHEMA ledger OWNER TO purser_owner;

@@ -80,8 +80,10 @@ INSERT INTO ledger.chart (number, code, currency, side) VALUES
   (21, 'between_books', 'USD', 'debit'),
   (22, 'bank', 'USD', 'debit'),
   (23, 'fees', 'USD', 'debit'),
-  (24, 'fees_onchain', 'USD', 'debit'),
-  (25, 'unallocated_deposits', 'USD', 'credit');
+  (24, 'fees_onchain', 'ETH', 'debit'),
+  (25, 'unallocated_deposits', 'USD', 'credit'),
+  (26, 'conversion_usdc', 'USDC', 'credit'),
+  (27, 'gas_wallet', 'ETH', 'debit');
 
 CREATE VIEW ledger.transfers AS
 SELECT o.lane, o.organization_id, o.seq, (n.at / 6)::smallint AS line, d.code AS debit, c.code AS credit, d.currency,

@@ -1,6 +1,6 @@
 """The main job: books, billing, inbox, roles.
 
-Revision ID: reversals1
+Revision ID: settling1
 Revises: none
 """
 
@@ -10,13 +10,14 @@ from typing import Any
 from alembic import op
 from sqlalchemy.util import await_only
 
-revision = "reversals1"  # those before it were never released: a database in one of them is refused
+revision = "settling1"  # those before it were never released: a database in one of them is refused
 down_revision = None
 branch_labels = None
 depends_on = None
 
 PARTS = (
-    "roles", "schemas", "tables", "money_tables", "books", "journal", "writing", "granting", "holding", "reversing",
+    "roles", "schemas", "tables", "money_tables", "settling_tables", "books", "journal", "writing", "granting",
+    "holding", "reversing",
     "spending", "posting", "grants",
 )  # fmt: skip
 

@@ -23,7 +23,7 @@ CREATE TABLE billing.payment_reversals (
   PRIMARY KEY (organization_id, id),
   CONSTRAINT one_row_per_reversal UNIQUE (kind, external_id),
   CONSTRAINT reversal_of_an_attempt FOREIGN KEY(organization_id, attempt_id) REFERENCES billing.payment_attempts (organization_id, id),
-  CONSTRAINT kind_is_known CHECK (kind IN ('refund', 'dispute', 'fraud_warning')),
+  CONSTRAINT kind_is_known CHECK (kind IN ('refund', 'dispute', 'fraud_warning', 'reorganization')),
   CONSTRAINT live_is_within_amount CHECK (live_cents BETWEEN 0 AND amount_cents)
 );
 CREATE INDEX reversals_of_attempt ON billing.payment_reversals (organization_id, attempt_id);

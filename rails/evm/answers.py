@@ -20,6 +20,10 @@ _QUANTITY: Final = re.compile(r"0x[0-9a-fA-F]{1,64}", re.ASCII)
 _DATA: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})*", re.ASCII)
 _REVERTED: Final = bytes.fromhex("08c379a0")
 """How the data of a revert begins that gives its reason in words: the selector of `Error(string)`."""
+_COUNT_MAX: Final = 2**63 - 1
+_LOG_INDEX_MAX: Final = 2**31 - 1
+_TIMESTAMP_MAX: Final = 253_402_300_799
+"""The last second that a date can be written of, in the year 9999."""
 TEXT_LETTERS_MAX: Final = 200
 """So much is kept of a text that a contract says."""
 
@@ -44,13 +48,25 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a transaction did, and in which block."""
+    """What a transaction did, in which block, and what its sender paid for it.
+
+    `gas_price_wei` is what each gas cost (tip included); `l1_fee_wei` is what chains like Base take besides, for
+    writing the transaction to Ethereum, and 0 elsewhere.
+    """
 
     transaction_hash: str
     block_number: int
     block_hash: str
     succeeded: bool
     logs: tuple[Log, ...]
+    gas_used: int
+    gas_price_wei: int
+    l1_fee_wei: int = 0
+
+    @property
+    def cost_wei(self) -> int:
+        """All that the transaction cost its sender, apart from what it sent."""
+        return self.gas_used * self.gas_price_wei + self.l1_fee_wei
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +85,14 @@ def quantity(value: object, field: str) -> int:
     if not isinstance(value, str) or not _QUANTITY.fullmatch(value):
         raise Unreadable(f"{field} is no quantity")
     return int(value, 16)
+
+
+def count(value: object, field: str, *, most: int = _COUNT_MAX) -> int:
+    """A number of things, or a price: no honest one needs more than 63 bits, which is what a column holds."""
+    number = quantity(value, field)
+    if number > most:
+        raise Unreadable(f"{field} is too large")
+    return number
 
 
 def data(value: object, field: str) -> bytes:
@@ -93,9 +117,9 @@ def log(value: object) -> Log:
         address=to_checksum_address(_sized(entry.get("address"), "address", 20)),
         topics=tuple(_sized(topic, "topic", 32) for topic in topics),
         data=data(entry.get("data"), "data"),
-        index=quantity(entry.get("logIndex"), "logIndex"),
+        index=count(entry.get("logIndex"), "logIndex", most=_LOG_INDEX_MAX),
         transaction_hash=block_hash(entry.get("transactionHash"), "transactionHash"),
-        block_number=quantity(entry.get("blockNumber"), "blockNumber"),
+        block_number=count(entry.get("blockNumber"), "blockNumber"),
         block_hash=block_hash(entry.get("blockHash"), "blockHash"),
         removed=entry.get("removed", False) is not False,
     )
@@ -116,10 +140,13 @@ def receipt(value: object) -> Receipt:
         raise Unreadable("status is neither 0 nor 1")
     found = Receipt(
         transaction_hash=block_hash(entry.get("transactionHash"), "transactionHash"),
-        block_number=quantity(entry.get("blockNumber"), "blockNumber"),
+        block_number=count(entry.get("blockNumber"), "blockNumber"),
         block_hash=block_hash(entry.get("blockHash"), "blockHash"),
         succeeded=status == 1,
         logs=logs(entry.get("logs")),
+        gas_used=count(entry.get("gasUsed"), "gasUsed"),
+        gas_price_wei=count(entry.get("effectiveGasPrice"), "effectiveGasPrice"),
+        l1_fee_wei=0 if entry.get("l1Fee") is None else count(entry.get("l1Fee"), "l1Fee"),
     )
     place = (found.transaction_hash, found.block_number, found.block_hash)
     if any((one.transaction_hash, one.block_number, one.block_hash) != place for one in found.logs):
@@ -131,12 +158,18 @@ def block(value: object) -> Block:
     """The answer of `eth_getBlockByNumber`."""
     entry = _object(value, "block")
     return Block(
-        number=quantity(entry.get("number"), "number"),
+        number=count(entry.get("number"), "number"),
         hash=block_hash(entry.get("hash"), "hash"),
         parent_hash=block_hash(entry.get("parentHash"), "parentHash"),
-        timestamp=quantity(entry.get("timestamp"), "timestamp"),
-        base_fee_wei=quantity(entry.get("baseFeePerGas", "0x0"), "baseFeePerGas"),
+        timestamp=count(entry.get("timestamp"), "timestamp", most=_TIMESTAMP_MAX),
+        base_fee_wei=count(entry.get("baseFeePerGas", "0x0"), "baseFeePerGas"),
     )
+
+
+def transaction(value: object) -> tuple[str, bytes]:
+    """The hash and the input of the answer of `eth_getTransactionByHash`."""
+    entry = _object(value, "transaction")
+    return block_hash(entry.get("hash"), "hash"), data(entry.get("input"), "input")
 
 
 def word(returned: bytes, field: str) -> bytes:

@@ -56,6 +56,11 @@ def transfer_by_bytes(authorization: Authorization, signature: bytes) -> bytes:
     return _transfer(authorization, ["bytes"], [signature])
 
 
+def transfer(recipient: str, amount: int) -> bytes:
+    """The token's own `transfer`, from whoever sends it. A token does not read what may stand behind the arguments."""
+    return _selector("transfer(address,uint256)") + encode(["address", "uint256"], [recipient, amount])
+
+
 def authorization_state(payer: str, nonce: bytes) -> bytes:
     """Whether the token has done with this nonce: carried out or cancelled."""
     return _selector("authorizationState(address,bytes32)") + encode(["address", "bytes32"], [payer, nonce])

@@ -9,8 +9,7 @@ in our own words with the number of JSON-RPC's, since a node's words may repeat 
 
 Sending is the one call that changes something: there a lost answer is `OutcomeUnknown`, and the same signed bytes may
 be sent again, as a transaction counts once by its nonce.
-Sources: https://ethereum.github.io/execution-apis/ and, for what providers say to a range that is too long,
-https://eips.ethereum.org/EIPS/eip-1474#error-codes and the pages of Alchemy and QuickNode on `eth_getLogs`.
+Sources: https://ethereum.github.io/execution-apis/ and https://eips.ethereum.org/EIPS/eip-7825 (`GAS_MAX`).
 """
 
 from __future__ import annotations
@@ -19,32 +18,37 @@ import asyncio
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal, TypeVar
 
 from eth_utils.crypto import keccak
 
-from rails.evm import answers, calls
+from rails.evm import answers, calls, log_search
 from rails.evm.answers import Block, Log, Receipt, Unreadable
 from rails.evm.calls import Call
-from rails.evm.eip3009 import AUTHORIZATION_USED, domain_separator
+from rails.evm.eip3009 import (
+    AUTHORIZATION_CANCELED,
+    AUTHORIZATION_USED,
+    TRANSFER,
+    address_word,
+    domain_separator,
+)
+from rails.evm.log_search import Unfinished, Wanted
 from rails.evm.networks import Network
 from rails.evm.rpc import TIMEOUT_S, NoAnswer, NodeError, Rpc
 from rails.rail import OutcomeUnknown, ProviderRefused, RailUnavailable
 
-RANGE_BLOCKS_MAX: Final = 500
-"""Blocks asked about in one search for logs: less than most providers allow, and halved when one allows less."""
-SEARCH_CALLS_MAX: Final = 200
-SEARCH_TIMEOUT_S: Final = 60.0
 SIGNATURE_GAS_MAX: Final = 3_000_000
 """Gas that a wallet may use to check its signature: a passkey's takes a tenth, an endless loop stops here."""
+GAS_MIN: Final = 21_000
+GAS_MAX: Final = 2**24
+"""What any transaction takes, and the most that one may take."""
 
 _EXECUTION: Final = re.compile(
     r"revert|out of gas|opcode|invalid jump|stack (limit|underflow|overflow)|out of bounds|write protection"
-    r"|uint64 overflow|call depth|balance for transfer|evm error|vm execution|execution aborted"
+    r"|uint64 overflow|call depth|balance for transfer|evm error|vm execution|execution aborted|gas required exceeds"
 )
 """How the nodes say that a contract's code failed: not a fault of theirs, and a payer's contract can do it at will."""
-_RANGE: Final = re.compile(r"range|more than \d|too (many|large|big)|size|exceed|limit")
-_RATE: Final = re.compile(r"too many requests|\brate\b|per second|capacity|quota|credits")
 _NO_BLOCK: Final = re.compile(r"not found|unknown block")
 _KNOWN: Final = re.compile(r"already ?known|known transaction|already (imported|exists|in mempool)")
 _REFUSALS: Final = (
@@ -128,7 +132,7 @@ class Chain:
     async def nonce_of(self, address: str, *, pending: bool) -> int:
         """How many transactions `address` has sent: in blocks, or with those that the node holds for the next one."""
         answer = await self._ask("eth_getTransactionCount", address, "pending" if pending else "latest")
-        return self._read("eth_getTransactionCount", answer, answers.quantity)
+        return self._read("eth_getTransactionCount", answer, answers.count)
 
     async def receipt(self, transaction_hash: str) -> Receipt | None:
         """What a transaction did; None while it is in no block that this node knows."""
@@ -155,24 +159,69 @@ class Chain:
             raise self._unavailable("answered with another block")
         return found
 
+    async def head(self) -> int:
+        """The number of the latest block."""
+        return self._read("eth_blockNumber", await self._ask("eth_blockNumber"), answers.count)
+
+    async def transaction_input(self, transaction_hash: str) -> bytes | None:
+        """What a transaction, in a block or waiting for one, calls its contract with; None when the node has it not."""
+        answer = await self._ask("eth_getTransactionByHash", transaction_hash)
+        if answer is None:
+            return None
+        found_hash, data = self._read("eth_getTransactionByHash", answer, lambda value, _: answers.transaction(value))
+        if found_hash != transaction_hash.lower():
+            raise self._unavailable("answered with another transaction")
+        return data
+
     async def find_authorization_used(self, payer: str, nonce: bytes, *, from_block: int) -> Log | None:
         """The log that says `nonce` was carried out, from `from_block` to the latest block; None when there is none.
 
-        Ranges are bounded, and halved when the node finds one too long; `RailUnavailable` when not all could be read.
+        `RailUnavailable` when not every block could be read.
         """
-        try:
-            async with asyncio.timeout(SEARCH_TIMEOUT_S):
-                return await self._search(payer, nonce, from_block)
-        except TimeoutError:
-            raise self._unavailable("did not finish a search for logs in time") from None
+        topics = (AUTHORIZATION_USED, address_word(payer), nonce)
+        return next(iter(await self._search(topics, from_block=from_block, first_only=True)), None)
+
+    async def find_authorization_canceled(self, payer: str, nonce: bytes, *, from_block: int) -> Log | None:
+        """The log that says its payer cancelled `nonce`, searched for like `find_authorization_used`."""
+        topics = (AUTHORIZATION_CANCELED, address_word(payer), nonce)
+        return next(iter(await self._search(topics, from_block=from_block, first_only=True)), None)
+
+    async def find_transfers(
+        self, sender: str, recipient: str, *, from_block: int, to_block: int | None = None
+    ) -> Sequence[Log]:
+        """The logs of all transfers of the token between the two, from `from_block` to `to_block`, oldest first.
+
+        Both inclusive; without `to_block` to the latest block. `data` of each is the amount, in 32 bytes. Some may be
+        of 0: everybody can make those, between any addresses. `RailUnavailable` when not every block could be read.
+        """
+        topics = (TRANSFER, address_word(sender), address_word(recipient))
+        found = await self._search(topics, from_block=from_block, to_block=to_block, first_only=False)
+        if any(len(log.data) != 32 for log in found):
+            raise self._unavailable("answered with a transfer that has no amount")
+        return sorted(found, key=lambda log: (log.block_number, log.index))
 
     async def simulate(self, call: Call) -> str | None:
         """None when `call` would succeed now; else why not, in the contract's words as far as it has any."""
         try:
-            await self._call(_message(call.to, call.data) | {"from": call.sender}, at="latest")
+            await self._call(_sent_by(call), at="latest")
         except _Reverted as reverted:
-            return reverted.reason or "reverted without a reason"
+            return reverted.in_words
         return None
+
+    async def estimate_gas(self, call: Call) -> int | str:
+        """How much gas `call` would use now, as the node guesses; else why it would fail, as `simulate` says it."""
+        try:
+            answer = await self._execute("eth_estimateGas", [_sent_by(call)])
+        except _Reverted as reverted:
+            return reverted.in_words
+        gas = self._read("eth_estimateGas", answer, answers.quantity)
+        if gas < GAS_MIN:
+            raise self._unavailable("answered eth_estimateGas with less than any transaction takes")
+        return gas if gas <= GAS_MAX else "takes more gas than a transaction may"
+
+    async def ether_of(self, address: str) -> int:
+        """How much of the chain's own coin `address` has now, in wei."""
+        return self._read("eth_getBalance", await self._ask("eth_getBalance", address, "latest"), answers.quantity)
 
     async def fees(self) -> Fees:
         """What gas costs now."""
@@ -180,7 +229,7 @@ class Chain:
         if latest is None:
             raise self._unavailable("has no latest block")
         tip = await self._ask("eth_maxPriorityFeePerGas")
-        return Fees(latest.base_fee_wei, self._read("eth_maxPriorityFeePerGas", tip, answers.quantity))
+        return Fees(latest.base_fee_wei, self._read("eth_maxPriorityFeePerGas", tip, answers.count))
 
     async def send_raw(self, signed: bytes) -> str:
         """Hand a signed transaction to the node and give its hash. One that the node has already is a success.
@@ -203,45 +252,32 @@ class Chain:
             raise OutcomeUnknown(self._in_words("took a transaction under another hash"))
         return expected
 
-    async def _search(self, payer: str, nonce: bytes, from_block: int) -> Log | None:
-        head = self._read("eth_blockNumber", await self._ask("eth_blockNumber"), answers.quantity)
-        if from_block > head:
-            raise self._unavailable(f"has not come to block {from_block}")
-        start, length = from_block, RANGE_BLOCKS_MAX
-        for _ in range(SEARCH_CALLS_MAX):
-            if start > head:
-                return None
-            end = min(start + length - 1, head)
-            found = await self._logs(payer, nonce, start, end)
-            if found is None and length == 1:
-                raise self._unavailable("does not serve the logs of a single block")
-            if found:
-                return found[0]
-            start, length = (start, max(1, length // 2)) if found is None else (end + 1, length)
-        raise self._unavailable(f"needs more than {SEARCH_CALLS_MAX} calls to search from block {from_block}")
-
-    async def _logs(self, payer: str, nonce: bytes, start: int, end: int) -> Sequence[Log] | None:
-        """The matching logs of a range; None when the node finds it too long."""
-        token = self.network.token_address
-        topics = (AUTHORIZATION_USED, bytes.fromhex(payer[2:]).rjust(32, b"\0"), nonce)
-        wanted = {
-            "address": token,
-            "topics": ["0x" + topic.hex() for topic in topics],
-            "fromBlock": hex(start),
-            "toBlock": hex(end),
-        }
+    async def _search(
+        self, topics: tuple[bytes, ...], *, from_block: int, to_block: int | None = None, first_only: bool
+    ) -> Sequence[Log]:
+        wanted = Wanted(self.network.token_address, topics)
+        head = await self.head()
+        end = head if to_block is None else to_block
+        if max(from_block, end) > head:
+            raise self._unavailable(f"has not come to block {max(from_block, end)}")
+        ask = partial(self._logs, wanted)
         try:
-            answer = await self._try("eth_getLogs", [wanted])
+            async with asyncio.timeout(log_search.TIMEOUT_S):
+                return await log_search.search(ask, from_block=from_block, head=end, first_only=first_only)
+        except TimeoutError:
+            raise self._unavailable("did not finish a search for logs in time") from None
+        except Unfinished as unfinished:
+            raise self._unavailable(str(unfinished)) from None
+
+    async def _logs(self, wanted: Wanted, start: int, end: int) -> Sequence[Log] | None:
+        try:
+            answer = await self._try("eth_getLogs", [wanted.asked(start, end)])
         except NodeError as error:
-            said = error.said.lower()
-            if _RANGE.search(said) and not _RATE.search(said):
+            if log_search.finds_too_long(error):
                 return None
             raise self._unavailable(f"answered eth_getLogs with {error}") from None
         found = self._read("eth_getLogs", answer, lambda value, _: answers.logs(value))
-        if any(
-            log.address.lower() != token.lower() or log.topics != topics or not start <= log.block_number <= end
-            for log in found
-        ):
+        if not all(wanted.lets_through(log, start, end) for log in found):
             raise self._unavailable("answered with logs that were not asked for")
         return [log for log in found if not log.removed]
 
@@ -260,13 +296,16 @@ class Chain:
             raise self._unavailable("says that the token refused a question") from None
 
     async def _call(self, message: dict[str, str], *, at: At) -> bytes:
+        return self._read("eth_call", await self._execute("eth_call", [message, _tag(at)]), answers.data)
+
+    async def _execute(self, method: str, parameters: Sequence[Any]) -> Any:
+        """Let the node run a contract's code; `_Reverted` when that failed."""
         try:
-            answer = await self._try("eth_call", [message, _tag(at)])
+            return await self._try(method, parameters)
         except NodeError as error:
             if error.code == _REVERT_CODE or _EXECUTION.search(error.said.lower()):
                 raise _Reverted(answers.revert_reason(error.data)) from None
-            raise self._unavailable(f"answered eth_call with {error}") from None
-        return self._read("eth_call", answer, answers.data)
+            raise self._unavailable(f"answered {method} with {error}") from None
 
     async def _ask(self, method: str, *parameters: object) -> Any:
         try:
@@ -298,11 +337,11 @@ class Chain:
 
 
 class _Reverted(Exception):
-    """The call was carried out by the node and failed. `reason` is the contract's, or empty."""
+    """The call was carried out by the node and failed. `reason` is the contract's, or empty; `in_words` never is."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.in_words = reason or "reverted without a reason"
 
 
 def _refused(error: NodeError) -> ProviderRefused:
@@ -313,6 +352,10 @@ def _refused(error: NodeError) -> ProviderRefused:
 
 def _message(to: str, data: bytes) -> dict[str, str]:
     return {"to": to, "data": "0x" + data.hex()}
+
+
+def _sent_by(call: Call) -> dict[str, str]:
+    return _message(call.to, call.data) | {"from": call.sender}
 
 
 def _tag(at: At) -> str:

@@ -56,10 +56,12 @@ TRANSFER: Final = keccak(text="Transfer(address,address,uint256)")
 """First topic of a transfer's log. The second and third are payer and payee; its data is the amount."""
 AUTHORIZATION_USED: Final = keccak(text="AuthorizationUsed(address,bytes32)")
 """First topic of the log that a carried out authorization leaves. The second and third are payer and nonce."""
+AUTHORIZATION_CANCELED: Final = keccak(text="AuthorizationCanceled(address,bytes32)")
+"""First topic of the log of a nonce that its payer cancelled. The second and third are payer and nonce."""
 
 SIGNATURE_BYTES: Final = 65
 UINT256_MAX: Final = 2**256 - 1
-_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+CURVE_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 """How many points the curve secp256k1 has: `r` and `s` are below it, `s` at most at its half."""
 
 SLACK_S: Final = 6
@@ -103,6 +105,11 @@ class Authorization:
     def arguments(self) -> tuple[str, str, int, int, int, bytes]:
         """The six fields in the order of the EIP."""
         return (self.from_, self.to, self.value, self.valid_after, self.valid_before, self.nonce)
+
+
+def address_word(address: str) -> bytes:
+    """An address as it stands among the topics of a log."""
+    return bytes.fromhex(address[2:]).rjust(32, b"\0")
 
 
 def typed_data(authorization: Authorization, network: Network) -> dict[str, Any]:
@@ -151,7 +158,7 @@ def signature_parts(signature: bytes) -> tuple[int, int, int] | None:
         return None
     r, s, v = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big"), signature[64]
     v = v + 27 if v in (0, 1) else v
-    usable = v in (27, 28) and 0 < r < _ORDER and 0 < s <= _ORDER // 2
+    usable = v in (27, 28) and 0 < r < CURVE_ORDER and 0 < s <= CURVE_ORDER // 2
     return (v, r, s) if usable else None
 
 

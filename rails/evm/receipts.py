@@ -9,7 +9,7 @@ Source: circlefin/stablecoin-evm contracts/v2/EIP3009.sol, `_transferWithAuthori
 from __future__ import annotations
 
 from rails.evm.answers import Log, Receipt
-from rails.evm.eip3009 import AUTHORIZATION_USED, TRANSFER
+from rails.evm.eip3009 import AUTHORIZATION_USED, TRANSFER, address_word
 
 
 def settled_transfer(receipt: Receipt, *, token: str, payer: str, nonce: bytes, payee: str, amount: int) -> int | None:
@@ -19,12 +19,12 @@ def settled_transfer(receipt: Receipt, *, token: str, payer: str, nonce: bytes, 
     """
     if not receipt.succeeded:
         return None
-    used = (AUTHORIZATION_USED, _address_word(payer), nonce)
+    used = (AUTHORIZATION_USED, address_word(payer), nonce)
     marks = [log.index for log in receipt.logs if _says(log, token, used) and not log.data]
     if len(marks) != 1:
         return None
     followers = [log for log in receipt.logs if log.index == marks[0] + 1]
-    moved = (TRANSFER, _address_word(payer), _address_word(payee))
+    moved = (TRANSFER, address_word(payer), address_word(payee))
     settled = len(followers) == 1 and _says(followers[0], token, moved) and _amount(followers[0]) == amount
     return followers[0].index if settled else None
 
@@ -35,7 +35,3 @@ def _says(log: Log, token: str, topics: tuple[bytes, ...]) -> bool:
 
 def _amount(log: Log) -> int | None:
     return int.from_bytes(log.data, "big") if len(log.data) == 32 else None
-
-
-def _address_word(address: str) -> bytes:
-    return bytes.fromhex(address[2:]).rjust(32, b"\0")

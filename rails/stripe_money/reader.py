@@ -66,13 +66,13 @@ class StripeMoney:
         refund = await self.door.create_refund(parameters, request.provider_key, request.api_version)
         return str(refund["id"])
 
-    async def find_refund(self, payment_id: str, provider_key: str, /) -> str | None:
-        """The id of the payment's refund that was made under `provider_key`; None only when all of them were read.
+    async def find_refund(self, payment_id: str, request: ProviderRequest, /) -> str | None:
+        """The id of the payment's refund that was made under the request's key; None only when all of them were read.
 
         Raises `RailUnavailable` or `ProviderRefused`.
         """
         for refund in await self._refunds(payment_id):
-            if (refund.get("metadata") or {}).get(stripe_objects.KEY) == provider_key:
+            if (refund.get("metadata") or {}).get(stripe_objects.KEY) == request.provider_key:
                 return str(refund["id"])
         return None
 

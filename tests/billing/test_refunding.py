@@ -39,8 +39,8 @@ class Provider:
             raise answer
         return self.made[request.provider_key]
 
-    async def find_refund(self, _payment_id: str, provider_key: str, /) -> str | None:
-        return self.made.get(provider_key)
+    async def find_refund(self, _payment_id: str, request: ProviderRequest, /) -> str | None:
+        return self.made.get(request.provider_key)
 
 
 @pytest.fixture

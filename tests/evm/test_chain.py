@@ -14,7 +14,7 @@ from rails.evm.networks import BASE, BASE_SEPOLIA
 from rails.evm.receipts import settled_transfer
 from rails.rail import ProviderRefused, RailUnavailable
 from tests.evm.anvil import SLOTS_IN_AN_EPOCH
-from tests.evm.usdc import CANCEL_BYTES, call_data
+from tests.evm.usdc import CANCEL_BYTES, TRANSFER_BYTES, call_data
 
 PAYEE = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C"
 AMOUNT = 1_000_000
@@ -164,6 +164,9 @@ async def test_a_cancelled_nonce_is_done_with_and_has_no_transfer(chain, payer, 
     token.send(cancelled.call(CANCEL_BYTES))
     assert await chain.authorization_state(payer.address, cancelled.nonce) is True
     assert await chain.find_authorization_used(payer.address, cancelled.nonce, from_block=start) is None
+    found = await chain.find_authorization_canceled(payer.address, cancelled.nonce, from_block=start)
+    assert found.block_number == start + 1
+    assert await chain.find_authorization_canceled(payer.address, bytes(32), from_block=start) is None
 
 
 @pytest.mark.parametrize("act", ["pause()", "blacklist(address)"])
@@ -251,6 +254,53 @@ async def test_a_search_from_a_block_that_is_not_there_yet_is_no_answer(chain):
     head = (await chain.block("latest")).number
     with pytest.raises(RailUnavailable, match="has not come to block"):
         await chain.find_authorization_used(PAYEE, bytes(32), from_block=head + 1)
+
+
+async def test_what_a_transaction_called_and_cost_is_read_back(chain, payer, gas_wallet, token):
+    data = calls.transfer_by_parts(*signed_by(payer))
+    before = await chain.ether_of(gas_wallet.address)
+    transaction = await chain.send_raw(await signed_transaction(chain, gas_wallet, data))
+    token.chain.receipt(transaction)
+    receipt = await chain.receipt(transaction)
+    assert await chain.transaction_input(transaction) == data
+    assert await chain.transaction_input("0x" + "00" * 32) is None
+    assert (
+        receipt.cost_wei
+        == receipt.gas_used * receipt.gas_price_wei
+        == before - await chain.ether_of(gas_wallet.address)
+    )
+    assert receipt.gas_used > 21_000
+    assert await chain.ether_of(payer.address) == 0
+
+
+async def test_the_gas_that_is_guessed_is_enough(chain, payer, gas_wallet, token):
+    data = calls.transfer_by_parts(*signed_by(payer))
+    call = Call(gas_wallet.address, token.address, data)
+    guess = await chain.estimate_gas(call)
+    transaction = await chain.send_raw(await signed_transaction(chain, gas_wallet, data, gas=guess))
+    token.chain.receipt(transaction)
+    receipt = await chain.receipt(transaction)
+    assert receipt.succeeded
+    assert receipt.gas_used <= guess < 2 * receipt.gas_used
+    assert await chain.estimate_gas(call) == await chain.simulate(call)
+    assert "authorization is used" in await chain.estimate_gas(call)
+
+
+async def test_gas_is_guessed_for_a_sender_who_has_none(chain, payer, token):
+    call = Call(Account.create().address, token.address, calls.transfer_by_parts(*signed_by(payer)))
+    assert isinstance(await chain.estimate_gas(call), int)
+
+
+async def test_transfers_between_two_are_found_and_no_others(chain, payer, token, anvil):
+    start = await chain.head()
+    other = anvil.unlocked[7]
+    for value in (AMOUNT, 2 * AMOUNT):
+        token.send(payer.authorize(to=PAYEE, value=value).call(TRANSFER_BYTES))
+    token.send(payer.authorize(to=other, value=AMOUNT).call(TRANSFER_BYTES))
+    found = await chain.find_transfers(payer.address, PAYEE, from_block=start)
+    assert [int.from_bytes(log.data, "big") for log in found] == [AMOUNT, 2 * AMOUNT]
+    assert [log.block_number for log in found] == [start + 1, start + 2]
+    assert await chain.find_transfers(PAYEE, payer.address, from_block=start) == []
 
 
 async def test_one_chain_serves_many_tasks(chain, payer):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rails.evm import calls
 from rails.evm.eip3009 import (
+    AUTHORIZATION_CANCELED,
     AUTHORIZATION_USED,
     SLACK_S,
     TRANSFER,
@@ -69,6 +70,7 @@ authorizations = st.builds(
 def test_constants_are_those_of_the_eip_and_of_the_tokens_logs():
     assert TRANSFER_TYPEHASH.hex() == "7c7c6cdb67a18743f49ec6fa9b35f50d52ed05cbed4cc592e13b44501c1a2267"
     assert AUTHORIZATION_USED.hex() == "98de503528ee59b575ef0c0a2576a82497bfc029a5685b209e9ec333479b10a5"
+    assert AUTHORIZATION_CANCELED.hex() == "1cdd46ff242716cdaa72d159d339a485b3438398348d68f09d7c8c0a59353d81"
     assert TRANSFER.hex() == "ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 
 

@@ -39,7 +39,7 @@ def moved(index, *, payer=PAYER, payee=PAYEE, amount=AMOUNT, address=TOKEN):
 
 
 def receipt(*logs, succeeded=True):
-    return Receipt(TRANSACTION, 7, BLOCK, succeeded, logs)
+    return Receipt(TRANSACTION, 7, BLOCK, succeeded, logs, gas_used=90_000, gas_price_wei=7)
 
 
 def as_json(found):
@@ -48,6 +48,8 @@ def as_json(found):
         "blockNumber": hex(found.block_number),
         "blockHash": found.block_hash,
         "status": hex(found.succeeded),
+        "gasUsed": hex(found.gas_used),
+        "effectiveGasPrice": hex(found.gas_price_wei),
         "logs": [
             {
                 "address": one.address,
@@ -132,6 +134,24 @@ def test_a_receipt_is_read_as_it_was_written():
     assert settled_transfer(answers.receipt(as_json(honest)), **WANTED) == 5
 
 
+@pytest.mark.parametrize(("said", "l1_fee"), [({}, 0), ({"l1Fee": None}, 0), ({"l1Fee": "0x64"}, 100)])
+def test_what_a_transaction_cost_includes_what_the_chain_below_took(said, l1_fee):
+    found = answers.receipt(as_json(receipt()) | said)
+    assert (found.l1_fee_wei, found.cost_wei) == (l1_fee, 630_000 + l1_fee)
+
+
+def test_a_fee_of_the_chain_below_that_cannot_be_read_is_unreadable():
+    with pytest.raises(Unreadable, match="l1Fee"):
+        answers.receipt(as_json(receipt()) | {"l1Fee": 100})
+
+
+@pytest.mark.parametrize("timestamp", [253_402_300_800, 2**255])
+def test_a_time_that_no_date_has_is_unreadable(timestamp):
+    head = {"number": "0x1", "hash": BLOCK, "parentHash": BLOCK, "timestamp": hex(timestamp)}
+    with pytest.raises(Unreadable, match="timestamp is too large"):
+        answers.block(head)
+
+
 def paths(value, path=()):
     """Every place in a JSON value."""
     yield path
@@ -189,11 +209,18 @@ def test_a_settlement_is_always_a_transfer_right_behind_the_only_mark(logs):
     [
         (("status",), None),
         (("status",), "0x2"),
+        (("gasUsed",), None),
+        (("gasUsed",), 90_000),
+        (("gasUsed",), "0x8000000000000000"),
+        (("effectiveGasPrice",), None),
+        (("effectiveGasPrice",), "0x8000000000000000"),
+        (("blockNumber",), "0x8000000000000000"),
         (("logs",), None),
         (("logs", 0, "topics"), ["0x" + "00" * 32] * 5),
         (("logs", 0, "topics", 0), "0x00"),
         (("logs", 0, "logIndex"), 4),
         (("logs", 0, "logIndex"), "0x" + "f" * 65),
+        (("logs", 0, "logIndex"), "0x80000000"),
         (("logs", 0, "blockHash"), "0x" + "00" * 32),
         (("logs", 0, "transactionHash"), "0x" + "00" * 32),
         (("logs", 0, "data"), "0x0"),

@@ -1,18 +1,19 @@
+from billing.packs import X402
 from tests.service import CHECKOUT, DEPOSIT, PURCHASES, data_of, error_of, new_agent, new_key
 
 
 def test_methods_are_listed_as_the_contract_says(http):
     data = data_of(http.get("/v1/payment-methods"))
     assert data["contract_version"] == "image-skill.payment-methods.v1"
-    assert [row["method_id"] for row in data["methods"]] == [CHECKOUT, DEPOSIT]
-    checkout, deposit = data["methods"]
+    assert [row["method_id"] for row in data["methods"]] == [CHECKOUT, DEPOSIT, X402.method_id]
+    checkout, deposit, _ = data["methods"]
     assert (checkout["requires_browser"], checkout["agent_settleable"]) == (True, False)
     assert checkout["settlement_blocker"] == "requires human browser checkout completion"
     assert checkout["buyer_modes"] == ["hybrid", "human_only"]
     assert (deposit["requires_browser"], deposit["agent_settleable"]) == (False, True)
     assert deposit["settlement_blocker"] is None
     assert deposit["buyer_modes"] == ["agent_only", "hybrid"]
-    for row in data["methods"]:
+    for row in (checkout, deposit):
         assert (row["status"], row["available"], row["quoteable"], row["purchasable"]) == ("available", *[True] * 3)
         assert row["unavailable_reason"] is None
         assert row["live_money"] is False
@@ -23,7 +24,7 @@ def test_methods_are_listed_as_the_contract_says(http):
 
 
 def test_limits_of_a_method_are_those_of_what_is_sold_here(http):
-    checkout, deposit = data_of(http.get("/v1/payment-methods"))["methods"]
+    checkout, deposit, _ = data_of(http.get("/v1/payment-methods"))["methods"]
     assert checkout["limits"] == {"min_amount_cents": 50, "max_amount_cents": 5000}
     assert deposit["limits"] == {"min_amount_cents": 1, "max_amount_cents": 5000}
 
@@ -40,7 +41,7 @@ def test_sandbox_is_warned_of_in_every_answer(http):
 
 def test_packs_are_listed_with_dollars_as_text(http):
     data = data_of(http.get("/v1/credit-packs"))
-    assert [pack["pack_id"] for pack in data["packs"]] == ["starter-500", "builder-2000", "studio-5000"]
+    assert [pack["pack_id"] for pack in data["packs"]] == ["starter-500", "builder-2000", "studio-5000", "taster-100"]
     assert data["packs"][0]["amount_usd"] == data["packs"][0]["price_usd"] == "5.00"
     assert all(pack["credits"] == pack["amount_cents"] for pack in data["packs"])
     assert data["custom_quotes"] == {"supported": True, "min_credits": 1, "max_credits": 5000}
@@ -48,7 +49,7 @@ def test_packs_are_listed_with_dollars_as_text(http):
 
 
 def test_rail_that_is_not_configured_is_listed_with_the_reason_and_not_offered(strict_http, http):
-    checkout, deposit = data_of(strict_http.get("/v1/payment-methods"))["methods"]
+    checkout, deposit, _ = data_of(strict_http.get("/v1/payment-methods"))["methods"]
     assert checkout["available"]
     assert (deposit["status"], deposit["available"], deposit["quoteable"]) == ("unavailable", False, False)
     assert (deposit["purchasable"], deposit["unavailable_reason"]) == (False, "not configured on this service")
@@ -68,7 +69,7 @@ def test_rail_whose_provider_fails_is_listed_with_the_reason_and_not_offered(str
     quotes = {method: agent.quote(method) for method in (CHECKOUT, DEPOSIT)}
     terms = {"credits": 500, "payment_method": CHECKOUT, "idempotency_key": new_key()}
     _fail_three_times(stranded_http, agent, quotes[CHECKOUT])
-    checkout, deposit = data_of(stranded_http.get("/v1/payment-methods"))["methods"]
+    checkout, deposit, _ = data_of(stranded_http.get("/v1/payment-methods"))["methods"]
     assert (checkout["available"], deposit["available"]) == (False, True)
     assert checkout["unavailable_reason"]
     answer = stranded_http.post("/v1/credit-quotes", json=terms, headers=agent.headers)
@@ -78,7 +79,7 @@ def test_rail_whose_provider_fails_is_listed_with_the_reason_and_not_offered(str
     assert data_of(stranded_http.get("/v1/quota", headers=agent.headers))["top_up"]["available"]
     _fail_three_times(stranded_http, agent, quotes[DEPOSIT])
     methods = data_of(stranded_http.get("/v1/payment-methods"))
-    assert [row["available"] for row in methods["methods"]] == [False, False]
+    assert [row["available"] for row in methods["methods"]] == [False, False, False]
     assert methods["next_actions"]["recommended_quote"] is None
     top_up = data_of(stranded_http.get("/v1/quota", headers=agent.headers))["top_up"]
     assert (top_up["available"], top_up["recommended"], top_up["preferred_payment_method"]) == (False, False, None)

@@ -69,6 +69,7 @@ OF_PURCHASES: dict[str, list[Case]] = {
     "GET /healthz": [Public()],
     "GET /readyz": [Public()],
     "GET /openapi.json": [Public()],
+    "GET /.well-known/x402": [Public()],
     "GET /v1/payment-methods": [Public()],
     "GET /v1/credit-packs": [Public()],
     "POST /v1/agent-signups": [Public(body={"agent_name": "a", "runtime": "b"})],

@@ -10,6 +10,7 @@ from sqlmodel import SQLModel
 
 import billing.operator_tables
 import billing.reversal_tables
+import billing.settling_tables
 import billing.tables
 import ledger.tables
 import webhooks.tables

@@ -1,49 +1,15 @@
-"""The public agent CLI, unmodified, in both versions: the judge of the contract.
-
-It is not ours and not in this repository. Put `image-skill-cli` of each version below `~/.cache/purser/public-client/`
-(`…/0.1.30/bin/image-skill.mjs`); without it, or without Node, these checks are NOT RUN.
-"""
-
-import json
-import shutil
-import subprocess
-from pathlib import Path
+"""The public agent CLI, unmodified, in both versions: the judge of the contract."""
 
 import pytest
 
+from tests.judges.public_client import VERSIONS, Client, missing
 from tests.service import new_contact, until
-
-VERSIONS = ("0.1.30", "0.1.70")
-PLACE = Path.home() / ".cache" / "purser" / "public-client"
-
-
-class Client:
-    """One version of the client with a configuration of its own, speaking to one service."""
-
-    def __init__(self, version, folder, url):
-        self._program = PLACE / version / "bin" / "image-skill.mjs"
-        self._environment = {
-            "PATH": "/usr/bin:/bin:/usr/local/bin",
-            "HOME": str(folder),
-            "IMAGE_SKILL_CONFIG_PATH": str(folder / "config.json"),
-        }
-        self._url = url
-
-    def run(self, *words, exits=0):
-        command = [shutil.which("node") or "node", str(self._program), *words, "--json", "--api-base-url", self._url]
-        ran = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=60, check=False)
-        assert ran.returncode == exits, (words, ran.returncode, ran.stdout, ran.stderr)
-        answer = json.loads(ran.stdout)
-        assert answer["ok"] is (exits == 0)
-        return answer["data"] if exits == 0 else answer["error"]
 
 
 @pytest.fixture(params=VERSIONS)
 def client(request, service, tmp_path):
-    if shutil.which("node") is None:
-        pytest.skip("NOT RUN: the public client needs Node, which is not installed")
-    if not (PLACE / request.param / "bin" / "image-skill.mjs").exists():
-        pytest.skip(f"NOT RUN: the public client {request.param} is not in {PLACE}")
+    if (reason := missing(request.param)) is not None:
+        pytest.skip(f"NOT RUN: {reason}")
     return Client(request.param, tmp_path, service.url)
 
 
@@ -80,9 +46,11 @@ def test_who_am_i_and_what_have_i_got(signed_up):
     assert quota["limits"]["payment_backed_remaining_credits"] == 0
 
 
-def test_the_catalog_lists_both_methods_and_the_starter_pack(client):
+def test_the_catalog_lists_the_clients_methods_first_and_the_starter_pack(client):
     methods = client.run("credits", "methods")["methods"]
-    assert [method["method_id"] for method in methods] == ["stripe_checkout", "stripe_x402.exact.usdc"]
+    assert [method["method_id"] for method in methods] == [
+        "stripe_checkout", "stripe_x402.exact.usdc", "x402.exact.usdc",
+    ]  # fmt: skip
     packs = client.run("credits", "packs", "list")["packs"]
     assert "starter-500" in {pack["pack_id"] for pack in packs}
 

@@ -142,8 +142,8 @@ async def test_lost_refund_is_found_by_its_key_or_its_absence_is_known(
         await money.start_refund(made)
     [fact] = await money.read(Reference("refunds_of_payment", payment_id))
     assert isinstance(fact, RefundSeen)
-    assert await money.find_refund(payment_id, made.provider_key) == fact.refund_id
-    assert await money.find_refund(payment_id, never.provider_key) is None
+    assert await money.find_refund(payment_id, made) == fact.refund_id
+    assert await money.find_refund(payment_id, never) is None
 
 
 async def test_refund_made_in_the_dashboard_is_seen_without_a_request(

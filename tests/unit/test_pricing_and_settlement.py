@@ -49,7 +49,7 @@ def test_credits_out_of_range_are_not_for_sale_and_the_range_is_named(credits_):
 
 
 def test_an_unknown_pack_is_not_for_sale_and_the_known_ones_are_named():
-    with pytest.raises(NotForSale, match="starter-500, builder-2000, studio-5000"):
+    with pytest.raises(NotForSale, match="starter-500, builder-2000, studio-5000, taster-100"):
         packs.price(OFFER, Wanted(None, "mega", "stripe_checkout"))
 
 

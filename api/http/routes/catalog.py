@@ -28,7 +28,14 @@ async def payment_methods(request: AnyRequest) -> Envelope:
     """Every method, also those that are unavailable, with the reason."""
     house = house_of(request)
     commands = Commands(house.settings.url)
-    return answer(request, catalog.methods(house.place.offer, reasons(house), commands, live_money=house.live_money))
+    found = catalog.methods(
+        house.place.offer,
+        reasons(house),
+        commands,
+        live_money=house.live_money,
+        native_terms=house.native.terms if house.native is not None else None,
+    )
+    return answer(request, found)
 
 
 @get("/v1/credit-packs", opt=described("credits packs list"))

@@ -18,7 +18,7 @@ from api.http.routes.describe import described
 from api.http.routes.operator_letters import ACTS, LOOKS, acting, organization
 from api.http.routes.people import cursor
 from api.http.views import operator as views
-from api.refunds import carry_out, refunder
+from api.refunds import carry_out, refunder, to_sign
 from billing import operator_actions
 from billing.database import snapshot
 from billing.operating import attempts, refunds
@@ -149,7 +149,8 @@ async def _stopped(
 async def refund(request: AnyRequest) -> Envelope:
     """Refund an attempt's payment, all that is left of it or `amount_cents`; with `dry_run` say what that would do.
 
-    Credits are taken back when the provider has confirmed the refund; what was spent of them is owed.
+    Credits are taken back when the provider has confirmed the refund; what was spent of them is owed. A payment on
+    chain is refunded by the treasury: `to_sign` is the transaction that it has to sign and send.
     """
     asked, house = await body_of(request, fields.OperatorRefundAsked), house_of(request)
     found_id, now = attempts.parsed(asked.payment_attempt_id), house.clock()
@@ -157,7 +158,9 @@ async def refund(request: AnyRequest) -> Envelope:
         async with snapshot(house.sessions) as session:
             found = await refunding.preview(session, found_id, amount_cents=asked.amount_cents, now=now)
         return answer(request, {"dry_run": True, "preview": views.preview(found), "refund": None})
-    refunder(house)
+    async with snapshot(house.sessions) as session:
+        kind = await refunding.payment_kind(session, found_id)
+    refunder(house, kind)
     stored = await refunding.ask(
         house.sessions,
         attempt_id=found_id,
@@ -170,29 +173,31 @@ async def refund(request: AnyRequest) -> Envelope:
     await carry_out(house, stored)
     async with snapshot(house.sessions) as session:
         asked_for = await refunds.one(session, stored.id)
-    return answer(request, {"dry_run": False, "preview": None, "refund": views.asked_refund(asked_for)})
+    shown = views.asked_refund(asked_for, to_sign(house, asked_for))
+    return answer(request, {"dry_run": False, "preview": None, "refund": shown})
 
 
 @get("/v1/operator/refunds", guards=[LOOKS], opt=described("operator refunds", query=fields.RefundsAsked))
 async def list_refunds(request: AnyRequest) -> Envelope:
     """Refunds that were asked for here, newest first, each with what became of it."""
-    asked = query_of(request, fields.RefundsAsked)
+    asked, house = query_of(request, fields.RefundsAsked), house_of(request)
     before, named = cursor(refunding.PREFIX, asked.cursor), asked.payment_attempt_id
     of_attempt: UUID | None = attempts.parsed(named) if named is not None else None
-    async with snapshot(house_of(request).sessions) as session:
+    async with snapshot(house.sessions) as session:
         found = await refunds.listed(
             session, attempt_id=of_attempt, state=asked.state, before=before, limit=asked.limit + 1
         )
-    shown = [views.asked_refund(one) for one in found]
+    shown = [views.asked_refund(one, to_sign(house, one)) for one in found]
     return answer(request, views.page("refunds", shown, limit=asked.limit, key="refund_id"))
 
 
 @get("/v1/operator/refunds/{refund_id:str}", guards=[LOOKS], opt=described("operator refund show"))
 async def show_refund(request: AnyRequest, refund_id: FromPath[str]) -> Envelope:
     """One refund that was asked for here, with what became of it."""
-    async with snapshot(house_of(request).sessions) as session:
+    house = house_of(request)
+    async with snapshot(house.sessions) as session:
         found = await refunds.one(session, refunds.parsed(refund_id))
-    return answer(request, {"refund": views.asked_refund(found)})
+    return answer(request, {"refund": views.asked_refund(found, to_sign(house, found))})
 
 
 ROUTES: Final[list[Any]] = [

@@ -39,7 +39,7 @@ async def quote(request: AnyRequest) -> Envelope:
         wanted,
         idempotency_key=asked.idempotency_key,
         offer=house.place.offer,
-        live_money=house.live_money,
+        live_money=house.is_live_money(wanted.payment_method),
         unavailable=house.unavailable(wanted.payment_method),
         now=house.clock(),
     )

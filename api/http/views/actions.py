@@ -10,8 +10,9 @@ from typing import Any, Final
 from api.http.views.plain import at
 from billing.packs import STRIPE_X402
 from ledger.money import usd
-from rails.rail import CheckoutAction, DepositAction
+from rails.rail import CheckoutAction, DepositAction, X402Action
 from rails.stripe_x402.networks import BASE
+from rails.x402.terms import VERSION as X402_VERSION
 
 SCHEME: Final = "exact"
 _REDACTED: Final = {
@@ -57,6 +58,15 @@ def _instructions(action: DepositAction, amount_cents: int) -> dict[str, Any]:
         "supported_token_currencies": [action.token_currency],
         "expires_at": at(action.expires_at),
         "exact_amount_required": True,
+    }
+
+
+def signature(action: X402Action | None) -> dict[str, Any]:
+    """`x402` of a purchase: the one entry of `accepts`, there while a payment may be signed."""
+    return {
+        "version": X402_VERSION,
+        "accepts": [dict(action.requirement)] if action is not None else [],
+        "expires_at": at(action.expires_at) if action is not None else None,
     }
 
 

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from api.http.commands import Commands
+from api.http.commands import Commands, call_of, command_of
+from api.http.views import native
 from api.http.views.plain import CREDIT_UNIT_CENTS, CURRENCY
-from billing.packs import CREDIT_PRICE_CENTS, METHODS, Method, Offer, Pack, Wanted
+from billing.packs import CREDIT_PRICE_CENTS, METHODS, X402, Method, NativeTerms, Offer, Pack, Wanted
 from ledger.money import usd
 
 CONTRACT_VERSION: Final = "image-skill.payment-methods.v1"
 SELF_FUND: Final = "browserless_agent_self_fund"
 
 
-def methods(offer: Offer, reasons: Mapping[str, str | None], commands: Commands, *, live_money: bool) -> dict[str, Any]:
-    """Every method; `reasons` says for each why it is unavailable, none when it is available."""
+def methods(
+    offer: Offer,
+    reasons: Mapping[str, str | None],
+    commands: Commands,
+    *,
+    live_money: bool,
+    native_terms: NativeTerms | None,
+) -> dict[str, Any]:
+    """Every method; `reasons` says for each why it is unavailable, none when it is available.
+
+    `live_money` is that of Stripe's methods; whether it is on `x402.exact.usdc` depends on the network of its terms.
+    """
     preferred = preferred_method(reasons)
+    live = dict.fromkeys(METHODS, live_money)
+    live[X402.method_id] = native_terms is not None and native_terms.live_money
+    own = {
+        "recovery": native.recovery(offer, commands, is_preferred=preferred is X402),
+        "x402": native.terms_view(native_terms, offer, most_cents=limits(X402, offer)["max_amount_cents"]),
+    }
     return {
         "contract_version": CONTRACT_VERSION,
         "credit_unit_cents": CREDIT_UNIT_CENTS,
@@ -26,20 +43,21 @@ def methods(offer: Offer, reasons: Mapping[str, str | None], commands: Commands,
         "status_endpoint": "/v1/credit-purchases/status",
         "live_money": live_money,
         "methods": [
-            _row(method, offer, reasons[method.method_id], commands, live_money=live_money)
+            _row(method, offer, reasons[method.method_id], live_money=live[method.method_id])
+            | (own if method is X402 else {"recovery": _recovery(method, offer, commands)})
             for method in METHODS.values()
         ],
         "next_actions": {
-            "recommended_quote": _recommended_quote(preferred, offer, commands, live_money=live_money)
+            "recommended_quote": _recommended_quote(preferred, offer, commands, live_money=live[preferred.method_id])
             if preferred
             else None
         },
     }
 
 
-def preferred_method(reasons: Mapping[str, str | None]) -> Method | None:
+def preferred_method(reasons: Mapping[str, str | None], among: Iterable[Method] = METHODS.values()) -> Method | None:
     """The method to suggest: one that an agent can settle by itself, else any; none when nothing is available."""
-    offered = [method for method in METHODS.values() if reasons[method.method_id] is None]
+    offered = [method for method in among if reasons[method.method_id] is None]
     return next((method for method in offered if method.agent_settleable), offered[0] if offered else None)
 
 
@@ -58,7 +76,7 @@ def limits(method: Method, offer: Offer) -> dict[str, int]:
     return {"min_amount_cents": min(payable, default=0), "max_amount_cents": max(payable, default=0)}
 
 
-def _row(method: Method, offer: Offer, reason: str | None, commands: Commands, *, live_money: bool) -> dict[str, Any]:
+def _row(method: Method, offer: Offer, reason: str | None, *, live_money: bool) -> dict[str, Any]:
     available = reason is None
     return {
         "method_id": method.method_id,
@@ -77,24 +95,31 @@ def _row(method: Method, offer: Offer, reason: str | None, commands: Commands, *
         "default_pack_id": offer.default_pack_id,
         "purchase_endpoint": method.purchase_endpoint,
         "limits": limits(method, offer),
-        "recovery": {
-            # Without a key: with one, the client would not call the command runnable as it stands.
-            "quote_command": commands.quote(default_terms(offer, method)),
-            "purchase_command": commands.buy(method_id=method.method_id),
-            "status_command": commands.status_of_quote(),
-        },
+    }
+
+
+def _recovery(method: Method, offer: Offer, commands: Commands) -> dict[str, Any]:
+    return {
+        # Without a key: with one, the client would not call the command runnable as it stands.
+        "quote_command": commands.quote(default_terms(offer, method)),
+        "purchase_command": commands.buy(method_id=method.method_id),
+        "status_command": commands.status_of_quote(),
     }
 
 
 def _recommended_quote(method: Method, offer: Offer, commands: Commands, *, live_money: bool) -> dict[str, Any]:
+    """Commands, or the requests that do the same where the public client has no words for the method."""
+    quote, buy = commands.quote(default_terms(offer, method)), commands.buy(method_id=method.method_id)
     return {
         "purpose": "quote_credit_top_up",
         "recommendation_reason": SELF_FUND if method.agent_settleable else "human_checkout_handoff",
         "method_id": method.method_id,
         "pack_id": offer.default_pack_id,
-        "command": commands.quote(default_terms(offer, method)),
-        "quote_command_copy_runnable": True,
-        "buy_command": commands.buy(method_id=method.method_id),
+        "command": command_of(quote),
+        "request": call_of(quote),
+        "quote_command_copy_runnable": command_of(quote) is not None,
+        "buy_command": command_of(buy),
+        "buy_request": call_of(buy),
         "status_command": commands.status_of_quote(),
         "requires_auth": True,
         "live_money": live_money,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from api.http.views.plain import at, at_or_none
@@ -20,6 +20,11 @@ from billing.tables import ExternalPayment, PaymentAttempt, ProviderRequestRow
 from ledger.ids import external
 from webhooks import letters, redaction
 from webhooks.tables import Letter
+
+SIGN: Final = (
+    "Sign this and send it once from the treasury, with any wallet, and the data byte for byte: its end is how this "
+    "refund is recognized. It is recorded when its block is finalized."
+)
 
 
 def page(name: str, views: Sequence[dict[str, Any]], *, limit: int, key: str) -> dict[str, Any]:
@@ -138,15 +143,22 @@ def _reversal(found: PaymentReversal) -> dict[str, Any]:
         "lost": found.lost,
         "status": found.status,
         "reason": found.reason,
+        "details": found.details,
         "occurred_at": at(found.occurred_at),
         "read_at": at(found.read_at),
     }
 
 
-def asked_refund(found: Asked) -> dict[str, Any]:
-    """A refund that was asked for, with what became of it at the provider (none until that was read)."""
+def asked_refund(found: Asked, to_sign: dict[str, Any] | None) -> dict[str, Any]:
+    """A refund that was asked for, with what became of it at the provider or on chain (none until that was read).
+
+    `to_sign` is the transaction that the treasury has still to sign, if any.
+    """
     request, reversal = found
-    return refund(request) | {"reversal": _reversal(reversal) if reversal is not None else None}
+    return refund(request) | {
+        "reversal": _reversal(reversal) if reversal is not None else None,
+        "to_sign": to_sign | {"what_to_do": SIGN} if to_sign is not None else None,
+    }
 
 
 def refund(found: RefundRequest) -> dict[str, Any]:

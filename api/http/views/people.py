@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from api.http.views.plain import at, at_or_none
+from api.http.views.plain import at, at_or_none, limits
 from billing.identity import Actor, Rotated, SignedUp
 from billing.tables import Agent
+from billing.wallets import SignedIn
 from ledger.ids import external
+from ledger.statements import Balance
 
 CLAIM_STATE: Final = "unclaimed"
 """Agents are not claimed by people in this service, so all of them stand where the contract begins."""
@@ -77,6 +80,57 @@ def rotated(done: Rotated, actor: Actor) -> dict[str, Any]:
         "rotated": True,
         "old_token_works_until": at(done.old_tokens_until),
         "agent_id": external("agt", actor.agent_id),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Wallet:
+    """A wallet by its chain (CAIP-2) and its address in EIP-55 letters."""
+
+    network: str
+    address: str
+
+    def view(self) -> dict[str, str]:
+        """As it stands in an answer."""
+        return {"network": self.network, "address": self.address}
+
+
+def signed_in(done: SignedIn, wallet: Wallet, balance: Balance) -> dict[str, Any]:
+    """The agent of the wallet that signed, with its new token; all older ones ended as it was made."""
+    agent = done.agent
+    return {
+        "authenticated": True,
+        "token": done.token,
+        "token_class": TOKEN_CLASS,
+        "token_status": "active",
+        "rotated": True,
+        "linked": False,
+        "agent_id": external("agt", agent.id),
+        "organization_id": external("org", agent.organization_id),
+        "agent_name": agent.name,
+        "runtime": agent.runtime,
+        "claim_state": CLAIM_STATE,
+        "storage": {"server": "hash_only"},
+        "wallet": wallet.view(),
+        "limits": limits(balance),
+    }
+
+
+def linked(actor: Actor, wallet: Wallet) -> dict[str, Any]:
+    """The actor's agent, which can come back by the wallet from now on; its token is still the one that it sent."""
+    return {
+        "authenticated": True,
+        "token": None,
+        "token_class": TOKEN_CLASS,
+        "token_status": "active",
+        "rotated": False,
+        "linked": True,
+        "agent_id": external("agt", actor.agent_id),
+        "organization_id": external("org", actor.organization_id),
+        "agent_name": actor.agent_name,
+        "runtime": actor.runtime,
+        "claim_state": CLAIM_STATE,
+        "wallet": wallet.view(),
     }
 
 

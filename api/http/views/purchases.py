@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from api.http.commands import Commands, purchase_key
+from api.http.commands import Commands, Step, purchase_key, suggestions
 from api.http.views import actions, quotes
 from api.http.views.plain import at, limits, published_head
 from billing.attempts import OPEN_STATES, AttemptState
-from billing.packs import METHODS
+from billing.packs import METHODS, STRIPE_X402, X402
 from billing.purchases import Place
 from billing.quotes import state as quote_state
 from billing.quotes import wanted_of
@@ -20,11 +20,12 @@ from billing.status import Status
 from billing.tables import PaymentAttempt, Receipt
 from ledger.ids import external
 from ledger.tables import OperationRow
-from rails.rail import CheckoutAction, DepositAction
+from rails.rail import CheckoutAction, DepositAction, X402Action
 
 RETRY_AFTER_S: Final = 10
 """Seconds after which it is worth asking for the status again."""
-_PROVIDER: Final = "stripe"
+_CHAIN: Final = "x402"
+_STRIPE: Final = "stripe"
 _OVER: Final = (AttemptState.EXPIRED, AttemptState.FAILED, AttemptState.CANCELED)
 _ATTEMPT_STATUS: Final = {AttemptState.CREATED: "requires_action", AttemptState.ACTION_REQUIRED: "requires_action"}
 
@@ -46,7 +47,7 @@ def bought(found: Status, attempt: PaymentAttempt, scene: Scene) -> dict[str, An
         "state": found.reversed.state or attempt.state,
         "quote_id": external("quote", quote.id),
         "payment_attempt_id": external("payatt", attempt.id),
-        "provider": _PROVIDER,
+        "provider": _provider(attempt.method),
         "accepted_payment_method": attempt.method,
         "credits": quote.credits,
         "amount_cents": quote.price_cents,
@@ -64,16 +65,16 @@ def bought(found: Status, attempt: PaymentAttempt, scene: Scene) -> dict[str, An
 def status(found: Status, scene: Scene) -> dict[str, Any]:
     """Everything an agent may know of one purchase."""
     quote = found.quote
-    on_chain = not METHODS[quote.payment_method].requires_browser
+    by_deposit = quote.payment_method == STRIPE_X402.method_id
     return {
         "state": _state(found, scene),
         "quote_id": external("quote", quote.id),
         "live_money": quote.live_money,
-        "quote": {**quotes.facts(quote, scene.now), "x402": actions.rail_of_deposits() if on_chain else None},
+        "quote": {**quotes.facts(quote, scene.now), "x402": actions.rail_of_deposits() if by_deposit else None},
         "payment_attempt": _attempt(found, found.attempt, scene) if found.attempt else None,
         "receipt": _receipt(found.receipt, found.operation),
         "credit_event": _credit_event(found.operation, found.receipt),
-        "provider_event": _provider_event(found.receipt),
+        "provider_event": _provider_event(found.receipt, quote.payment_method),
         "reversals": [_reversal(row) for row in found.reversed.rows],
         "limits": limits(found.balance),
         "next": _next(found, scene),
@@ -106,7 +107,7 @@ def _attempt(found: Status, attempt: PaymentAttempt, scene: Scene) -> dict[str, 
         "payment_attempt_id": external("payatt", attempt.id),
         "attempt_status": _ATTEMPT_STATUS.get(AttemptState(attempt.state), attempt.state),
         "method_id": attempt.method,
-        "provider": _PROVIDER,
+        "provider": _provider(attempt.method),
         "reason": attempt.reason,
         "created_at": at(attempt.created_at),
         "updated_at": at(attempt.updated_at),
@@ -125,6 +126,8 @@ def _rail(found: Status, attempt: PaymentAttempt, scene: Scene) -> dict[str, Any
             session_id=attempt.object_id,
             handoff_url=scene.place.handoff_url(attempt.id),
         )
+    if attempt.method == X402.method_id:
+        return {"x402": actions.signature(action if isinstance(action, X402Action) else None)}
     due = action if isinstance(action, DepositAction) else None
     return {"stripe_x402": actions.deposit(due, amount_cents=found.quote.price_cents)}
 
@@ -172,10 +175,15 @@ def _credit_event(operation: OperationRow | None, receipt: Receipt | None) -> di
     }
 
 
-def _provider_event(receipt: Receipt | None) -> dict[str, Any] | None:
+def _provider(method_id: str) -> str:
+    """Whose word a payment is: Stripe's, or the chain's."""
+    return _CHAIN if method_id == X402.method_id else _STRIPE
+
+
+def _provider_event(receipt: Receipt | None, method_id: str) -> dict[str, Any] | None:
     if receipt is None:
         return None
-    return {"provider": _PROVIDER, "type": "payment.settled", "occurred_at": at(receipt.settled_at)}
+    return {"provider": _provider(method_id), "type": "payment.settled", "occurred_at": at(receipt.settled_at)}
 
 
 def _next(found: Status, scene: Scene) -> dict[str, Any]:
@@ -195,14 +203,18 @@ def _next(found: Status, scene: Scene) -> dict[str, Any]:
         return {**_human_action(found, attempt, scene), "after_payment": status_command, **waiting}
     if attempt.state == AttemptState.CREATED:
         return {"agent_action": "repeat_buy_with_the_same_key", **waiting}
+    if attempt.method == X402.method_id:
+        quote_id = external("quote", found.quote.id)
+        again = commands.buy(method_id=attempt.method, quote_id=quote_id, key=attempt.idempotency_key)
+        return {"agent_action": "send_signed_payment", **suggestions([again]), **waiting}
     return {"agent_action": "pay_stripe_crypto_deposit", **waiting}
 
 
 def _next_purchase(found: Status, scene: Scene) -> dict[str, Any]:
     if _is_buyable(found, scene):
-        return {"agent_action": "buy_quote", "suggested_commands": [_buy_command(found, scene)]}
+        return {"agent_action": "buy_quote", **suggestions([_buy_step(found, scene)])}
     again = scene.commands.quote(wanted_of(found.quote))
-    return {"agent_action": "request_new_quote", "suggested_commands": [again]}
+    return {"agent_action": "request_new_quote", **suggestions([again])}
 
 
 def _link_opens_again(found: Status, attempt: PaymentAttempt, scene: Scene) -> bool:
@@ -236,7 +248,7 @@ def _buy_key(found: Status, scene: Scene) -> str:
     return scene.fresh_key if found.attempt else purchase_key(external("quote", found.quote.id))
 
 
-def _buy_command(found: Status, scene: Scene) -> str:
+def _buy_step(found: Status, scene: Scene) -> Step:
     quote = found.quote
     return scene.commands.buy(
         method_id=quote.payment_method, quote_id=external("quote", quote.id), key=_buy_key(found, scene)

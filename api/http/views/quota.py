@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from api.http.commands import Commands
+from api.http import calls
+from api.http.calls import Call
+from api.http.commands import QUOTE_ID, SPOKEN, Commands, call_of
 from api.http.views.catalog import default_terms, path_of, preferred_method, quote_effect
 from api.http.views.people import CLAIM_STATE
 from api.http.views.plain import CREDIT_UNIT_CENTS, CURRENCY, limits
-from billing.packs import METHODS, Method, Offer
+from billing.packs import X402, Method, Offer
 from ledger.statements import Balance
 
 LOW_CREDITS: Final = 100
@@ -51,15 +53,20 @@ def quota(
         "currency": CURRENCY,
         "live_money": live_money,
         "top_up": top_up(balance, offer, reasons, commands),
+        # Beside `top_up`, which is the public client's: its guide repeats all of that.
+        "top_up_requests": _requests(offer, commands) if reasons[X402.method_id] is None else None,
         "next_actions": {},
     }
 
 
 def top_up(balance: Balance, offer: Offer, reasons: Mapping[str, str | None], commands: Commands) -> dict[str, Any]:
-    """Whether to top up, and the commands that do it, in order. All are there even when no method is available."""
+    """Whether to top up with the public client, and the commands that do it, in order.
+
+    All are there even when no method that it has words for is available.
+    """
     needed = urgency(balance)
-    offered = preferred_method(reasons)
-    method = offered or next(iter(METHODS.values()))
+    offered = preferred_method(reasons, SPOKEN)
+    method = offered or SPOKEN[0]
     other = _other(method, reasons)
     quote, buy = commands.quote(default_terms(offer, method)), commands.buy(method_id=method.method_id)
     return {
@@ -90,5 +97,14 @@ def top_up(balance: Balance, offer: Offer, reasons: Mapping[str, str | None], co
 
 def _other(method: Method, reasons: Mapping[str, str | None]) -> Method:
     """The method to fall back to; the same when there is no other one."""
-    others = (each for each in METHODS.values() if each is not method and reasons[each.method_id] is None)
+    others = (each for each in SPOKEN if each is not method and reasons[each.method_id] is None)
     return next(others, method)
+
+
+def _requests(offer: Offer, commands: Commands) -> dict[str, Call | None]:
+    """The same over HTTP, on the method that the client has no words for."""
+    return {
+        "quote": call_of(commands.quote(default_terms(offer, X402))),
+        "buy": call_of(commands.buy(method_id=X402.method_id)),
+        "status": calls.status_of_quote(QUOTE_ID),
+    }

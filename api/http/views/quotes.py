@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from api.http.commands import PAYMENT_ATTEMPT_ID, Commands, purchase_key
+from api.http.commands import PAYMENT_ATTEMPT_ID, Commands, call_of, command_of, purchase_key
 from api.http.views.catalog import pack_view
 from api.http.views.plain import at
 from billing import quotes
@@ -57,16 +57,18 @@ def _pack(quote: CreditQuote, offer: Offer) -> dict[str, Any] | None:
 
 
 def recommended_buy(quote: CreditQuote, commands: Commands, *, key: str) -> dict[str, Any]:
-    """How to buy the quote: `key` is its stable key until that is used up."""
+    """How to buy the quote: `key` is its stable key until that is used up. A command, or else a request."""
     method = METHODS[quote.payment_method]
     quote_id = external("quote", quote.id)
+    buy = commands.buy(method_id=method.method_id, quote_id=quote_id, key=key)
     return {
         "purpose": "complete_credit_top_up",
         "quote_id": quote_id,
         "method_id": method.method_id,
         "provider": method.provider_flag,
-        "command": commands.buy(method_id=method.method_id, quote_id=quote_id, key=key),
-        "buy_command_copy_runnable": True,
+        "command": command_of(buy),
+        "request": call_of(buy),
+        "buy_command_copy_runnable": command_of(buy) is not None,
         "purchase_idempotency_key": key,
         "status_command": commands.status_of_quote(quote_id),
         "status_command_copy_runnable": True,

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from api.http.commands import Commands
+from api.http.commands import Commands, suggestions
 from api.http.views.catalog import preferred_method
 from api.http.views.plain import at, at_or_none, limits
 from api.http.views.quota import top_up
@@ -168,7 +168,8 @@ def buying(
     if standing.missing and method is not None:
         others = [each for each in METHODS.values() if each is not method and reasons[each.method_id] is None]
         quotes = [commands.quote(what_to_buy(standing.missing, offer, each)) for each in (method, *others)]
-        found |= {"suggested_command": quotes[0], "suggested_commands": [*quotes, commands.quota()]}
+        found |= suggestions([*quotes, commands.quota()])
+        found["suggested_command"] = found["suggested_commands"][0]
     return found
 
 

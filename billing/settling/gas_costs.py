@@ -1,0 +1,79 @@
+"""What gas cost goes into the platform's book, in ether, each transaction once and only when its block is final.
+
+In gwei; what is less is carried over to the next: so the book never differs from the chain by more than one gwei,
+however many there are. What an ether is worth in dollars is the close's to say.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+from sqlmodel import col, select
+
+from billing.catching_up import once_more
+from billing.database import Sessions
+from billing.settling import nonces
+from billing.settling_tables import GasTransaction
+from ledger import posting
+from ledger.money import ether
+from ledger.operations import PLATFORM, SYSTEM_SCOPE, Kind, Operation, Transfer
+from rails.evm.chain import Chain
+
+BOOKED_MAX: Final = 50
+"""Transactions that are booked at a time."""
+WEI_PER_GWEI: Final = 10**9
+
+
+async def book(sessions: Sessions, chain: Chain, address: str, *, now: datetime) -> int:
+    """Book what has become final since the last time; how many transactions. Raises `RailUnavailable`."""
+    finalized = await chain.block("finalized")
+    if finalized is None:
+        return 0
+    query = (
+        select(GasTransaction)
+        .where(
+            col(GasTransaction.network) == chain.network.caip2,
+            col(GasTransaction.wallet) == address,
+            col(GasTransaction.cost_wei).is_not(None),
+            col(GasTransaction.booked_at).is_(None),
+            col(GasTransaction.block_number) <= finalized.number,
+        )
+        .order_by(col(GasTransaction.nonce))
+        .limit(BOOKED_MAX)
+    )
+    async with sessions() as session:
+        waiting = (await session.exec(query)).all()
+    booked = 0
+    for one in waiting:
+        receipt = await chain.receipt(one.hash)
+        if receipt is not None and receipt.block_number <= finalized.number:
+            cost = receipt.cost_wei
+            booked += await once_more(sessions, partial(_book, sessions, one, cost, now))
+    return booked
+
+
+async def _book(sessions: Sessions, transaction: GasTransaction, cost_wei: int, now: datetime) -> bool:
+    async with sessions() as session, session.begin():
+        wallet = await nonces.locked(session, transaction.network, transaction.wallet, now=now)
+        row = await session.get_one(GasTransaction, transaction.hash, populate_existing=True)
+        if row.booked_at is not None:
+            return False
+        row.cost_wei, row.booked_at = cost_wei, now
+        gwei, wallet.unbooked_wei = divmod(wallet.unbooked_wei + cost_wei, WEI_PER_GWEI)
+        if gwei:
+            await posting.post(session, [_operation(row, gwei, now)])
+    return True
+
+
+def _operation(row: GasTransaction, gwei: int, now: datetime) -> Operation:
+    return Operation(
+        organization_id=PLATFORM,
+        kind=Kind.MONEY,
+        scope=SYSTEM_SCOPE,
+        key=f"gas:{row.network}:{row.hash}",
+        event_at=min(row.created_at, now),
+        cause=f"gas of {row.purpose} {row.hash}",
+        transfers=(Transfer("fees_onchain", "gas_wallet", ether(gwei)),),
+    )
