@@ -27,6 +27,9 @@ class Thresholds(Protocol):
     alert_credits_owed: int
     alert_disputes_open: int
     alert_watched_s: int
+    alert_settlement_s: int
+    alert_payments_held: int
+    alert_payments_vanished: int
     alert_events_behind_s: int
 
 
@@ -55,6 +58,9 @@ ALERTS: Final = (
     Alert("credits_owed", "credits_owed", "alert_credits_owed"),
     Alert("disputes_open", "disputes_open", "alert_disputes_open"),
     Alert("watched_too_long", "watched_oldest_seconds", "alert_watched_s"),
+    Alert("settlement_unknown", "settlement_oldest_seconds", "alert_settlement_s"),
+    Alert("payments_held", "payments_held", "alert_payments_held"),
+    Alert("payments_vanished", "payments_vanished", "alert_payments_vanished"),
     Alert("events_behind", "event_cursor_age_seconds", "alert_events_behind_s"),
 )
 

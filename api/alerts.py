@@ -57,6 +57,9 @@ async def measured(sessions: Sessions, *, now: datetime) -> Mapping[str, float |
         "credits_owed": payments.owed_credits,
         "disputes_open": payments.disputes_open,
         "watched_oldest_seconds": _age(payments.oldest_watched, now) or 0.0,
+        "settlement_oldest_seconds": _age(payments.oldest_settling, now) or 0.0,
+        "payments_held": payments.payments_held,
+        "payments_vanished": payments.payments_vanished,
         "event_cursor_age_seconds": _age(letters.read_through, now),
     }
 

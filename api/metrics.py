@@ -71,6 +71,9 @@ STANDING: Final[Mapping[str, str]] = {
     "credits_owed": "Credits that were spent and then taken back, in all organizations.",
     "disputes_open": "Disputes that are not decided.",
     "watched_oldest_seconds": "Age of the oldest refund, charge or payout that is not final.",
+    "settlement_oldest_seconds": "Age of the oldest payment of a wallet of which the chain has not decided yet.",
+    "payments_held": "Payments of wallets that arrived and wait for a person's decision.",
+    "payments_vanished": "Payments of wallets that a reorganization of the chain took out after they were granted.",
     "event_cursor_age_seconds": "How far the provider's list of events was read, as an age; NaN when it never was.",
 }
 """How payments and letters stand: the name of each gauge behind `purser_`, and what it says."""

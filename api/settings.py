@@ -144,6 +144,11 @@ class Settings(BaseSettings):
     alert_watched_s: int = Field(
         1_209_600, ge=60, description="alert when a refund, charge or payout is not final for longer, in seconds"
     )
+    alert_settlement_s: int = Field(
+        3600, ge=60, description="alert when the chain has not decided of a wallet's payment for longer, in seconds"
+    )
+    alert_payments_held: int = Field(0, ge=0, description="alert when more payments than this wait for a decision")
+    alert_payments_vanished: int = Field(0, ge=0, description="alert when more payments than this have vanished")
     alert_events_behind_s: int = Field(
         900, ge=60, description="alert when the list of events was not read for longer than this, in seconds"
     )

@@ -12,7 +12,7 @@ refused one is told), `quotes`, `purchases` (buy), `requests` (what is sent to a
 final), `looking` (again), `cancellations`, `sweeping` (what is open), `grants` (credits that are given), `caps` (what
 an agent may spend), `fulfillment` (a payment becomes credits), `second_payments` (one that cannot), `transactions` and
 `clearing` (what the provider's balance shows: fees, payouts), `facts` (whatever a provider says goes through here),
-`status`, `activity`, `proving`, `proofs` and `reversal_proofs` (billing and books agree). The package `reversals`
-takes payments back. The package `settling` carries out payments that wallets have signed; their states stand in
-`settlement_states`, their rows in `settling_tables`, and `wallets` signs payers in.
+`status`, `activity`, `proving`, `proofs`, `reversal_proofs` and `settlement_proofs` (billing and books agree). The
+package `reversals` takes payments back. The package `settling` carries out payments that wallets have signed; their
+states stand in `settlement_states`, their rows in `settling_tables`, and `wallets` signs payers in.
 """

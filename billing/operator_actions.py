@@ -40,6 +40,8 @@ class Act(enum.StrEnum):
     FREEZE = "freeze"
     UNFREEZE = "unfreeze"
     UNFREEZE_WARNED = "unfreeze_warned"
+    RELEASE_PAYMENT = "release_payment"
+    KEEP_PAYMENT = "keep_payment"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ rows that do not agree. The database joins (and spills what does not fit its mem
 so a long history needs no more memory here. Payments and grants are compared in both directions, payments and receipts
 too, receipts and succeeded attempts too: none of them can be taken away, added or moved alone. A payment that grants
 nothing is compared with the platform's journal; a grant of nothing paid must be promotional, discounted as a whole.
+What was paid on chain came as so much USDC, which stands beside its dollars: a cent is 10,000 of its atomic units.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from billing import reversal_proofs
+from billing import reversal_proofs, settlement_proofs
+from billing.posting_rules import ON_CHAIN
 from billing.proving import Check, Problem
 from billing.settlements import MONEYLESS
 from ledger import ids
@@ -37,14 +39,20 @@ CHECKS: Final[tuple[Check, ...]] = (
         FROM billing.external_payments AS p
         LEFT JOIN ledger.operations AS o
           ON o.organization_id = p.organization_id AND o.id = p.operation_id
+        CROSS JOIN LATERAL (
+          SELECT CASE WHEN p.kind = ANY(:on_chain) THEN 'conversion' ELSE 'stripe_clearing' END AS clearing,
+                 CASE WHEN p.kind = ANY(:on_chain) THEN p.amount_cents * 10000 ELSE 0 END AS tokens
+        ) AS due
         LEFT JOIN LATERAL (
-          SELECT coalesce(sum(t.amount), 0) AS paid FROM ledger.transfers AS t
+          SELECT coalesce(sum(t.amount) FILTER (WHERE t.debit = due.clearing), 0) AS paid,
+                 coalesce(sum(t.amount) FILTER (WHERE t.debit = 'usdc_clearing'), 0) AS tokens
+          FROM ledger.transfers AS t
           WHERE t.lane = o.lane AND t.organization_id = o.organization_id AND t.seq = o.seq
-            AND t.debit = 'stripe_clearing'
         ) AS m ON true
         WHERE p.purpose = 'granted'
           AND (o.scope = :system AND o.kind = 'grant' AND o.key = 'grant:' || p.kind || ':' || p.external_id
-               AND m.paid = p.amount_cents AND (p.amount_cents = 0) = (p.kind = :moneyless)) IS NOT TRUE""",
+               AND m.paid = p.amount_cents AND m.tokens = due.tokens
+               AND (p.amount_cents = 0) = (p.kind = :moneyless)) IS NOT TRUE""",
     ),
     Check(
         "payment is unallocated",
@@ -57,14 +65,16 @@ CHECKS: Final[tuple[Check, ...]] = (
         FROM billing.external_payments AS p
         LEFT JOIN ledger.operations AS o ON o.organization_id = :platform AND o.id = p.operation_id
         LEFT JOIN LATERAL (
-          SELECT count(*) AS lines, max(t.amount) AS kept, bool_and(t.credit = 'unallocated_deposits'
-                 AND t.debit = 'stripe_clearing') AS fits
+          SELECT array_agg(t.debit || ' ' || t.credit || ' ' || t.amount ORDER BY t.debit) AS moved
           FROM ledger.transfers AS t
           WHERE t.lane = o.lane AND t.organization_id = o.organization_id AND t.seq = o.seq
         ) AS m ON true
         WHERE p.purpose = 'unallocated'
           AND (o.scope = :system AND o.kind = 'money' AND o.key = 'unallocated:' || p.kind || ':' || p.external_id
-               AND m.lines = 1 AND m.fits AND m.kept = p.amount_cents) IS NOT TRUE""",
+               AND m.moved = CASE WHEN p.kind = ANY(:on_chain)
+                 THEN ARRAY['conversion unallocated_deposits ' || p.amount_cents,
+                            'usdc_clearing conversion_usdc ' || p.amount_cents * 10000]
+                 ELSE ARRAY['stripe_clearing unallocated_deposits ' || p.amount_cents] END) IS NOT TRUE""",
     ),
     Check(
         "unallocated is paid",
@@ -138,7 +148,7 @@ CHECKS: Final[tuple[Check, ...]] = (
         LEFT JOIN LATERAL (
           SELECT coalesce(sum(t.amount), 0) AS cents FROM ledger.transfers AS t
           WHERE t.lane = o.lane AND t.organization_id = o.organization_id AND t.seq = o.seq
-            AND t.debit = 'stripe_clearing' AND t.credit = 'deposit_remainder'
+            AND t.debit IN ('stripe_clearing', 'conversion') AND t.credit = 'deposit_remainder'
         ) AS rest ON true
         LEFT JOIN LATERAL (
           SELECT sum(t.amount) AS credits, min(g.cause) AS cause FROM ledger.transfers AS t
@@ -179,6 +189,7 @@ CHECKS: Final[tuple[Check, ...]] = (
         WHERE (a.state = 'succeeded' AND a.quote_id = r.quote_id) IS NOT TRUE""",
     ),
     *reversal_proofs.CHECKS,
+    *settlement_proofs.CHECKS,
 )
 
 
@@ -198,7 +209,7 @@ async def _run(session: AsyncSession, check: Check, organization_id: UUID | None
     query = text(f"SELECT * FROM ({check.statement}) AS found {own} ORDER BY organization_id, subject LIMIT :limit")  # noqa: S608
     known = {
         "lane": LANE, "system": SYSTEM_SCOPE, "platform": PLATFORM, "moneyless": MONEYLESS,
-        "organization": organization_id, "limit": limit,
+        "organization": organization_id, "limit": limit, "on_chain": list(ON_CHAIN),
     }  # fmt: skip
     connection = await session.connection()
     rows = await connection.execute(query, known)

@@ -31,14 +31,21 @@ from ledger.columns import column, one_of, organization_key, time
 SCHEMA = "billing"
 
 
+class Decision(enum.StrEnum):
+    """What an operator may say of a payment that is held."""
+
+    RELEASE = "release"
+    KEEP = "keep"
+
+
 class Settlement(SQLModel, table=True):
     """One signed payment, bound to one attempt: the claim that keeps it from counting twice.
 
     `payer`, `nonce`, `signature` and the rest are what was signed (EIP-3009); amounts are atomic units of the token,
-    times Unix seconds. `digest` is the EIP-712 digest: the same signed content, whoever presents it. `from_block` is
-    the chain's head when it was claimed: the payment is in no older block. The last five say where on the chain it
-    was seen, and `reorganizations` how often it vanished from there and came back; `final` says that no more has to
-    be looked for. Guarded by its own lock, the first in the lock order.
+    times Unix seconds. `digest` is the EIP-712 digest: the same signed content, whoever presents it. `from_block`: the
+    payment is in no older block, because it had not been made when it was verified. `transaction_hash` to `paid_at` say
+    where on the chain it was seen, `decision` what an operator said of one that is held, `reorganizations` how often it
+    vanished and came back; `final`: no more has to be looked for. Guarded by its own lock, the first in the lock order.
     """
 
     __tablename__ = "settlements"
@@ -53,6 +60,8 @@ class Settlement(SQLModel, table=True):
         CheckConstraint(one_of("state", list(SettlementState)), name="state_is_known"),
         CheckConstraint("octet_length(nonce) = 32 AND octet_length(digest) = 32", name="words_have_32_bytes"),
         CheckConstraint("amount_atomic > 0", name="settlement_of_something"),
+        CheckConstraint(one_of("decision", list(Decision)), name="decision_is_known"),
+        Index("settlements_by_state", "state", "created_at", postgresql_where=text("NOT final")),
         Index(
             "one_settlement_at_a_time",
             "organization_id",
@@ -94,6 +103,7 @@ class Settlement(SQLModel, table=True):
     block_number: int | None = column(BigInteger, null=True)
     block_hash: str | None = column(Text, null=True)
     paid_at: datetime | None = time(null=True)
+    decision: str | None = column(Text, null=True)
     reorganizations: int = column(Integer, default="0")
     final: bool = column(Boolean, default="false")
     tries: int = column(Integer, default="0")
@@ -174,8 +184,8 @@ class GasWallet(SQLModel, table=True):
 
 
 class PayerWallet(SQLModel, table=True):
-    """The agent that was made for a wallet when it first paid without an account: where its payments go, and who is
-    given a new token when the wallet signs in.
+    """The agent that was made for a wallet when it first paid without an account, or that it was linked to: where its
+    payments go, and who is given a new token when the wallet signs in. It never changes.
     """
 
     __tablename__ = "payer_wallets"

@@ -1,4 +1,4 @@
-"""The commands of operators, as they are typed: letters, attempts, owed, freeze, unfreeze, refund, actions."""
+"""The commands of operators, as they are typed: letters, attempts, settlements, owed, freeze, refund, actions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from api.command_line import letters, payments
+from api.command_line import letters, payments, settlements
 from api.command_line.attached import DataDir, in_house
 from api.command_line.console import console, visible
 from api.reasons import CannotGoOn
@@ -17,6 +17,7 @@ from billing.database import snapshot
 from billing.fresh import new_key
 from billing.operator_actions import COMMAND_LINE, REASON_LENGTH_MAX
 from billing.reversals import refunding
+from billing.settling_tables import Decision
 
 LISTED: Final = 50
 
@@ -31,6 +32,7 @@ def _reason(given: str) -> str:
 Reason = Annotated[str, typer.Option(help="Why; it is recorded.", callback=_reason)]
 Warned = Annotated[bool, typer.Option("--warned", help="Also what fraud warnings froze: somebody has looked.")]
 LetterState = Annotated[str | None, typer.Option(help="pending, done, ignored or parked.")]
+SettlementState = Annotated[str | None, typer.Option(help="Only payments in this state, as in `held`.")]
 AttemptState = Annotated[str | None, typer.Option(help="Only attempts in this state.")]
 Organization = Annotated[str | None, typer.Option(help="Only of this organization.")]
 Stuck = Annotated[bool, typer.Option("--stuck", help="Only those that somebody should look at.")]
@@ -39,12 +41,15 @@ Before = Annotated[str | None, typer.Option(help="Only what is older than this o
 
 letters_app = typer.Typer(name="letters", help="The letters of the payment providers.", invoke_without_command=True)
 attempts_app = typer.Typer(name="attempts", help="The payment attempts.", invoke_without_command=True)
+settlements_app = typer.Typer(
+    name="settlements", help="Payments that wallets have signed.", invoke_without_command=True
+)
 owed_app = typer.Typer(name="owed", help="Credits that were spent and then taken back.", invoke_without_command=True)
 
 
 def add_to(app: typer.Typer) -> None:
     """Make the commands known to `purser`."""
-    for group in (letters_app, attempts_app, owed_app):
+    for group in (letters_app, attempts_app, settlements_app, owed_app):
         app.add_typer(group)
     app.command("freeze")(freeze)
     app.command("unfreeze")(unfreeze)
@@ -131,6 +136,37 @@ def attempts_list(
 def attempts_show(attempt: str, data_dir: DataDir = None) -> None:
     """Print one attempt as JSON, with its requests, its payment, and what was taken back."""
     _print(in_house(data_dir, lambda house: payments.attempt_shown(house, attempt)))
+
+
+@settlements_app.callback()
+def settlements_at_all(context: typer.Context, state: SettlementState = None, data_dir: DataDir = None) -> None:
+    """List payments of wallets, newest first, or `release` or `keep` one that is held."""
+    if context.invoked_subcommand is None:
+        settlements_list(state=state, data_dir=data_dir)
+
+
+@settlements_app.command("list")
+def settlements_list(
+    *, state: SettlementState = None, limit: Limit = LISTED, before: Before = None, data_dir: DataDir = None
+) -> None:
+    """List payments of wallets, newest first."""
+    console().print(
+        in_house(data_dir, lambda house: settlements.listing(house, state=state, limit=limit, before=before))
+    )
+
+
+@settlements_app.command("release")
+def settlements_release(attempt: str, reason: Reason, data_dir: DataDir = None) -> None:
+    """Grant what a held payment paid for."""
+    in_house(data_dir, lambda house: settlements.decided(house, attempt, Decision.RELEASE, reason=reason))
+    console().print(f"{attempt} will be granted as soon as the worker has asked the chain.")
+
+
+@settlements_app.command("keep")
+def settlements_keep(attempt: str, reason: Reason, data_dir: DataDir = None) -> None:
+    """Grant nothing for a held payment; its money is kept until `purser refund`."""
+    in_house(data_dir, lambda house: settlements.decided(house, attempt, Decision.KEEP, reason=reason))
+    console().print(f"{attempt} will be kept, ungranted, as soon as its block is final.")
 
 
 @owed_app.callback()

@@ -11,6 +11,7 @@ from api.http.fields import PAGE_ITEMS, Asking, Flag, Key, Maybe, PageItems, Tex
 from api.http.fields_spending import Credits
 from billing.attempts import AttemptState, RequestState
 from billing.operator_actions import REASON_LENGTH_MAX, Act
+from billing.settlement_states import SettlementState
 from ledger.money import AMOUNT_MAX
 from webhooks.tables import LETTER_STATES
 
@@ -49,10 +50,14 @@ def _words(value: Any) -> bool:
 _LETTERS: Final = list(LETTER_STATES)
 _ATTEMPTS: Final = [state.value for state in AttemptState]
 _REQUESTS: Final = [state.value for state in RequestState]
+_SETTLEMENTS: Final = [state.value for state in SettlementState]
 _ACTS: Final = [act.value for act in Act]
 LetterState = Annotated[str, Field(json_schema_extra={"enum": [*_LETTERS]}), BeforeValidator(_one_of(_LETTERS))]
 AttemptName = Annotated[str, Field(json_schema_extra={"enum": [*_ATTEMPTS]}), BeforeValidator(_one_of(_ATTEMPTS))]
 RequestName = Annotated[str, Field(json_schema_extra={"enum": [*_REQUESTS]}), BeforeValidator(_one_of(_REQUESTS))]
+SettlementName = Annotated[
+    str, Field(json_schema_extra={"enum": [*_SETTLEMENTS]}), BeforeValidator(_one_of(_SETTLEMENTS))
+]
 ActName = Annotated[str, Field(json_schema_extra={"enum": [*_ACTS]}), BeforeValidator(_one_of(_ACTS))]
 Reason = Annotated[str, Field(min_length=1, max_length=REASON_LENGTH_MAX), BeforeValidator(_reason)]
 Cents = Annotated[int, Field(ge=1, le=AMOUNT_MAX), BeforeValidator(_cents)]
@@ -105,6 +110,12 @@ class AttemptsAsked(PageAsked):
     state: AttemptName | Maybe = None
     organization_id: Text | Maybe = None
     stuck: QueryFlag = False
+
+
+class SettlementsAsked(PageAsked):
+    """`GET /v1/operator/settlements`."""
+
+    state: SettlementName | Maybe = None
 
 
 class OwedAsked(PageAsked):

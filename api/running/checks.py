@@ -15,11 +15,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 import migrations
+from api.http.views import signing_in
+from api.reasons import CannotGoOn
 from api.running.embedding import lacks_stripe
 from api.settings import Settings
-from api.wiring import House, build
+from api.wiring import House, build, now
+from billing.wallets import Challenge
 from ledger.tables import SCHEMA as BOOKS
+from rails.evm.chain import WrongChain
 from rails.rail import ProviderRefused, RailUnavailable
+from rails.x402.facilitator import WrongFacilitator
 
 SERVER_VERSIONS: Final = range(15, 19)
 """Major versions of PostgreSQL that are supported."""
@@ -201,6 +206,27 @@ async def _clock(session: AsyncSession, house: House) -> Finding:
     return Finding("clock", f"the database's and ours agree within {CLOCK_DIFFERENCE_MAX_S:.0f} s")
 
 
+async def require_chain(settings: Settings) -> None:
+    """Raises `CannotGoOn` when the chain, its token or the facilitator is certainly not what the settings say.
+
+    One that does not answer now may answer later; until then the method is not offered.
+    """
+    if settings.x402_network is None:
+        return
+    try:
+        signing_in.asked(Challenge("0" * 32, now(), now()), settings.url, settings.x402_network)
+    except ValueError as error:
+        raise CannotGoOn(f"Wallets cannot sign in at {settings.url} ({error}); correct PURSER_PUBLIC_URL.") from None
+    house = build(settings)
+    try:
+        if house.native is not None:
+            await house.native.check()
+    except (WrongChain, WrongFacilitator) as wrong:
+        raise CannotGoOn(f"{wrong}. Correct PURSER_X402_NETWORK, or the URL that is asked.") from None
+    finally:
+        await house.close()
+
+
 async def _of_rails(house: House) -> AsyncIterator[Finding]:
     for door in list(house.doors.values())[:1]:  # all have the same key
         try:
@@ -213,6 +239,18 @@ async def _of_rails(house: House) -> AsyncIterator[Finding]:
             )
         else:
             yield Finding("Stripe", "answers and takes the key")
+    if house.native is not None:
+        try:
+            await house.native.check()
+        except (WrongChain, WrongFacilitator) as wrong:
+            yield Finding(
+                "x402", str(wrong), "correct PURSER_X402_NETWORK, PURSER_X402_RPC_URL or PURSER_X402_FACILITATOR_URL"
+            )
+        else:
+            reason = house.native.standing.reason
+            mend = "check the node, the facilitator, and the ether of the gas wallet" if reason is not None else None
+            found = reason or f"{house.native.network.caip2}, paid to {house.native.pay_to}"
+            yield Finding("x402", found, mend)
     if house.doors and not house.offered:
         yield Finding("rails", "none is switched on", "set PURSER_STRIPE_CHECKOUT or PURSER_STRIPE_X402 to true")
     elif house.offered:

@@ -34,7 +34,7 @@ from litestar import Litestar
 from pydantic import SecretStr
 
 from api.reasons import UNUSABLE_SETTINGS, CannotGoOn
-from api.running import embedding, migrating
+from api.running import checks, embedding, migrating
 from api.running.children import die_with_parent, is_free
 from api.settings import Settings
 
@@ -65,6 +65,7 @@ def serve(settings: Settings, *, ready: Say) -> None:
     with embedding.completed(settings) as in_use:
         if settings.database_url is not None:
             asyncio.run(migrating.require_newest(settings.database_url.get_secret_value()))
+        asyncio.run(checks.require_chain(in_use))
         _hand_over(in_use)
         threading.Thread(target=_when_ready, args=(in_use, ready), daemon=True).start()
         _run(in_use)

@@ -29,7 +29,7 @@ from billing.settling.records import Key, key_of
 from billing.settling.screening import Screening, Verdict
 from billing.settling.sighting import Sighting
 from billing.settling.submitting import Progress, Submitter
-from billing.settling_tables import Settlement
+from billing.settling_tables import Decision, Settlement
 from ledger.ids import external
 from rails.evm.chain import Chain
 from rails.rail import OutcomeUnknown, RailUnavailable
@@ -175,21 +175,32 @@ async def _until_final(desk: Desk, chain: Chain, row: Settlement) -> timedelta:
 
 
 async def _waiting_for_a_person(desk: Desk, chain: Chain, row: Settlement) -> timedelta:
-    """Held: where it stands is kept up to date. What is to be rejected is kept once nothing can undo it."""
+    """Held or kept: is it still there? What was decided of it is done as soon as the chain allows."""
     seen = await sighting.sight(chain, row, await desk.submitter.hashes(row))
     if seen is None:
         if row.state == S.HELD and await sighting.can_never_come(chain, row):
             await granting.fail(desk.sessions, key_of(row), reason=UNPAID, is_final=True, now=desk.clock())
         return FINALITY
-    if not await sighting.is_beyond_reorganization(chain, seen.block_number):
-        return FINALITY
-    if row.state == S.KEPT:
+    is_beyond = await sighting.is_beyond_reorganization(chain, seen.block_number)
+    if row.state == S.KEPT and is_beyond:
         await _close(desk, row)
-    else:
-        screened = await desk.screening.screen(network=row.network, payer=row.payer)
-        if screened.verdict is Verdict.REJECT:
-            await _judged(desk, row, seen, is_beyond=True)
+    elif row.state == S.HELD and await sighting.is_final_enough(chain, row, seen.block_number):
+        await _decided(desk, row, seen, is_beyond=is_beyond)
     return FINALITY
+
+
+async def _decided(desk: Desk, row: Settlement, seen: Sighting, *, is_beyond: bool) -> None:
+    """A held payment: granted when an operator said so; kept when one did, or the screening, once it is final."""
+    now = desk.clock()
+    if row.decision == Decision.RELEASE:
+        await granting.grant(desk.sessions, row, seen, livemode=desk.livemode, now=now)
+    elif is_beyond and (row.decision == Decision.KEEP or await _is_rejected(desk, row)):
+        reason = row.reason or Decision.KEEP
+        await granting.keep(desk.sessions, row, seen, reason=reason, livemode=desk.livemode, now=now)
+
+
+async def _is_rejected(desk: Desk, row: Settlement) -> bool:
+    return (await desk.screening.screen(network=row.network, payer=row.payer)).verdict is Verdict.REJECT
 
 
 async def _trusting(desk: Desk, row: Settlement) -> timedelta:
@@ -197,6 +208,8 @@ async def _trusting(desk: Desk, row: Settlement) -> timedelta:
     if row.state in {S.SETTLED, S.KEPT}:
         await _close(desk, row)
         return FINALITY
+    if row.state == S.HELD and row.transaction_hash is not None:
+        await _decided(desk, row, _as_said(row, row.transaction_hash), is_beyond=True)
     if row.state not in {S.CLAIMED, S.SETTLING, S.UNKNOWN}:
         return FINALITY
     now = desk.clock()
@@ -210,8 +223,12 @@ async def _trusting(desk: Desk, row: Settlement) -> timedelta:
         said = next(iter(await desk.submitter.hashes(row)), None)
         if said is None:
             return wait
-    seen = Sighting(said, 0, 0, "", row.created_at)
-    return await _judged(desk, row, seen, is_beyond=True)
+    return await _judged(desk, row, _as_said(row, said), is_beyond=True)
+
+
+def _as_said(row: Settlement, transaction_hash: str) -> Sighting:
+    """A payment in the words of a facilitator, which names a transaction and no block."""
+    return Sighting(transaction_hash, 0, 0, "", row.created_at)
 
 
 def _in_words(error: Exception) -> str:

@@ -37,7 +37,7 @@ from billing.settlement_states import SettlementState
 from billing.settling import records
 from billing.settling.records import Key
 from billing.settling_tables import PayerWallet, Settlement
-from billing.tables import CreditQuote, PaymentAttempt, ProviderRequestRow
+from billing.tables import Agent, CreditQuote, PaymentAttempt, ProviderRequestRow
 from ledger import posting
 from ledger.ids import external
 from ledger.operations import opening
@@ -206,6 +206,10 @@ async def _buyer(
     network, payer = payable.requirement.network, payable.payment.authorization.from_
     wallet = await session.get(PayerWallet, (network, payer))
     if wallet is not None:
+        agent = await session.get_one(Agent, (wallet.organization_id, wallet.agent_id))
+        if agent.revoked_at is not None:
+            # Nobody could reach what it buys: signing in is refused to it too.
+            raise Refused(Refusal.PAYER_REFUSED, "this wallet's agent was revoked; pay with an agent's token")
         return identity.Buyer(wallet.organization_id, wallet.agent_id), None, False
     agent, token = await identity.found(session, Newcomer(f"wallet {payer}", RUNTIME), now=now)
     session.add(

@@ -80,6 +80,10 @@ class OwnSubmitter:
     async def submit(self, row: Settlement, *, now: datetime) -> Submission:
         """One step. See `submitting.Submitter`."""
         wallet = await self._wallet()
+        if wallet is not None and wallet.settlement_id not in {None, row.id}:
+            # Nobody may look after that payment any more: it is done, or its process has died.
+            await self._push_what_is_under_way(wallet, now)
+            wallet = await self._wallet()
         if wallet is None or wallet.settlement_id is None:
             return await self._begin(row, now)
         if wallet.settlement_id == row.id:
@@ -100,6 +104,9 @@ class OwnSubmitter:
         chain_nonce = await self._chain.nonce_of(self._key.address, pending=False)
         if chain_nonce < wallet.next_nonce:
             await self._send_those_between(chain_nonce, wallet.next_nonce)
+        await self._push_what_is_under_way(wallet, now)
+
+    async def _push_what_is_under_way(self, wallet: GasWallet, now: datetime) -> None:
         if wallet.organization_id is not None and wallet.settlement_id is not None:
             row = await records.read(self._sessions, Key(wallet.organization_id, wallet.settlement_id))
             await self._push(wallet, row, now)

@@ -11,16 +11,18 @@ with it. Each time it vanishes is a reversal of its own, numbered, so that the s
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import structlog
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from billing import facts
 from billing.database import Sessions
-from billing.judging import Judged, Verdict
+from billing.judging import Judged
 from billing.settlement_states import SettlementState as S
-from billing.settlement_states import Turn
+from billing.settlement_states import Turn, after
 from billing.settling import granting, records
 from billing.settling.records import PAYMENT_KIND, cents, key_of, payment_id
 from billing.settling.sighting import Sighting
@@ -35,31 +37,43 @@ BACK: Final = "failed"
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class _Turning:
+    """The settlement as the reversal's letter: locked first, and changed in the transaction that posts the reversal."""
+
+    row: Settlement
+    turn: Turn
+    seen: Sighting | None
+
+    async def lock(self, session: AsyncSession) -> bool:
+        """Lock the settlement; False when this news is known already."""
+        current = await records.locked(session, key_of(self.row))
+        is_same = current.reorganizations == self.row.reorganizations
+        return is_same and after(S(current.state), self.turn) != current.state
+
+    async def done(self, session: AsyncSession, now: datetime) -> None:
+        """Change its state, and where the payment stands now."""
+        current = await records.locked(session, key_of(self.row))
+        records.move(current, self.turn, now)
+        if self.seen is not None:
+            granting.place(current, self.seen)
+            current.reorganizations += 1
+
+
 async def vanished(sessions: Sessions, row: Settlement, *, livemode: bool, now: datetime) -> None:
     """The block that held the payment is not the chain's any more, and the payment stands nowhere else."""
-    judged = await facts.apply(
-        sessions, _reversal(row, gone=True, livemode=livemode, now=now), livemode=livemode, now=now
-    )
-    if not _is_done(judged, row):
-        return
-    async with sessions() as session, session.begin():
-        current = await records.locked(session, key_of(row))
-        if current.reorganizations == row.reorganizations and records.move(current, Turn.REORGANIZED, now):
-            log.error("payment_vanished", attempt_id=external("payatt", row.attempt_id), block=row.block_number)
+    gone = _reversal(row, gone=True, livemode=livemode, now=now)
+    letter = _Turning(row, Turn.REORGANIZED, None)
+    judged = await facts.apply(sessions, gone, livemode=livemode, now=now, letter=letter)
+    log.error("payment_vanished", **_told(row, judged), block=row.block_number)
 
 
 async def reappeared(sessions: Sessions, row: Settlement, seen: Sighting, *, livemode: bool, now: datetime) -> None:
     """A payment that had vanished stands in a block again, and is as final as the policy asks."""
     back = _reversal(row, gone=False, livemode=livemode, now=now)
-    judged = await facts.apply(sessions, back, livemode=livemode, now=now)
-    if not _is_done(judged, row):
-        return
-    async with sessions() as session, session.begin():
-        current = await records.locked(session, key_of(row))
-        if current.reorganizations == row.reorganizations and records.move(current, Turn.REAPPEARED, now):
-            granting.place(current, seen)
-            current.reorganizations += 1
-            log.warning("payment_reappeared", attempt_id=external("payatt", row.attempt_id), block=seen.block_number)
+    letter = _Turning(row, Turn.REAPPEARED, seen)
+    judged = await facts.apply(sessions, back, livemode=livemode, now=now, letter=letter)
+    log.warning("payment_reappeared", **_told(row, judged), block=seen.block_number)
 
 
 async def moved(sessions: Sessions, row: Settlement, seen: Sighting) -> None:
@@ -76,11 +90,8 @@ async def moved(sessions: Sessions, row: Settlement, seen: Sighting) -> None:
             granting.place(current, seen)
 
 
-def _is_done(judged: Judged, row: Settlement) -> bool:
-    if judged.verdict in {Verdict.APPLIED, Verdict.NOTHING_NEW}:
-        return True
-    log.error("reorganization_not_applied", attempt_id=external("payatt", row.attempt_id), reason=judged.reason)
-    return False
+def _told(row: Settlement, judged: Judged) -> dict[str, str | None]:
+    return {"attempt_id": external("payatt", row.attempt_id), "verdict": judged.verdict, "reason": judged.reason}
 
 
 def _reversal(row: Settlement, *, gone: bool, livemode: bool, now: datetime) -> RefundSeen:

@@ -25,6 +25,7 @@ CREATE TABLE billing.settlements (
   block_number BIGINT,
   block_hash TEXT,
   paid_at TIMESTAMP WITH TIME ZONE,
+  decision TEXT,
   reorganizations INTEGER DEFAULT 0 NOT NULL,
   final BOOLEAN DEFAULT false NOT NULL,
   tries INTEGER DEFAULT 0 NOT NULL,
@@ -37,10 +38,12 @@ CREATE TABLE billing.settlements (
   CONSTRAINT settlement_of_an_attempt FOREIGN KEY(organization_id, attempt_id) REFERENCES billing.payment_attempts (organization_id, id),
   CONSTRAINT state_is_known CHECK (state IN ('claimed', 'settling', 'unknown', 'held', 'settled', 'kept', 'vanished', 'failed')),
   CONSTRAINT words_have_32_bytes CHECK (octet_length(nonce) = 32 AND octet_length(digest) = 32),
-  CONSTRAINT settlement_of_something CHECK (amount_atomic > 0)
+  CONSTRAINT settlement_of_something CHECK (amount_atomic > 0),
+  CONSTRAINT decision_is_known CHECK (decision IN ('release', 'keep'))
 );
 CREATE UNIQUE INDEX one_payment_per_identifier ON billing.settlements (network, payer, payment_identifier) WHERE payment_identifier IS NOT NULL;
 CREATE UNIQUE INDEX one_settlement_at_a_time ON billing.settlements (organization_id, attempt_id) WHERE state <> 'failed';
+CREATE INDEX settlements_by_state ON billing.settlements (state, created_at) WHERE NOT final;
 CREATE INDEX settlements_to_look_at ON billing.settlements (next_try_at) WHERE NOT final;
 
 CREATE TABLE billing.gas_transactions (

@@ -8,10 +8,16 @@ from __future__ import annotations
 
 from eth_keys.datatypes import Signature
 from eth_keys.exceptions import BadSignature
+from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 
 from rails.evm.eip3009 import signature_parts
+
+
+def checksummed(address: str) -> str:
+    """The same address in EIP-55 letters, as `signer` gives it and as it is kept. `ValueError` for what is none."""
+    return str(to_checksum_address(address))
 
 
 def personal_digest(message: str) -> bytes:

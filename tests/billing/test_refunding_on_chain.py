@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -249,8 +251,8 @@ async def test_a_refund_that_is_not_signed_is_looked_for_on_chain_and_never_give
     provider, chain = Reader(), Reader()
     everywhere = sending._Everywhere(provider, chain)
     for days in (1, 30, 200, 400):
-        now = house.clock() + timedelta(days=days)
-        await looking.look_at_watched(house.sessions, everywhere, livemode=False, clock=lambda now=now: now)
+        later = partial(operator.add, house.clock(), timedelta(days=days))
+        await looking.look_at_watched(house.sessions, everywhere, livemode=False, clock=later)
         assert chain.asked[-1] == request.refund_id
     assert request.refund_id not in provider.asked
     await payment.apply(payment.seen(request))
@@ -267,9 +269,7 @@ async def second_payment(buyer: Buyer, *, sends_back: bool) -> OnChain:
     wallet = Buyer(house, buyer.actor, X402.method_id)
     quote_id = await wallet.quote("twice")
     late = await wallet.buy(quote_id, "late")
-    await cancellations.cancel(
-        house.sessions, wallet.actor, late, rail=house.rails[X402.method_id], livemode=False, clock=house.clock
-    )
+    await cancellations.cancel(house.sessions, wallet.actor, late, rails=house.rails, livemode=False, clock=house.clock)
     await paid_on_chain(wallet, quote_id=quote_id)
     return await settle(wallet, late)
 

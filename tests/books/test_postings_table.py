@@ -152,11 +152,11 @@ async def test_freezing_what_was_given_away_and_writing_off_move_nothing(books):
     assert (balance.owed, balance.frozen, balance.spendable) == (0, 5, 0)
 
 
-def booked(account, gross, fee=0):
-    """A line of Stripe's balance as it is posted: the gross against `account`, the fee."""
+def booked(account, gross, fee=0, *, currency="usd"):
+    """A line of Stripe's balance, or of the chain, as it is posted: the gross against `account`, the fee."""
 
     def in_book(book):
-        line = BalanceTransaction(f"txn_{new_id()}", "test", gross, fee, gross - fee, "usd", None, AT)
+        line = BalanceTransaction(f"txn_{new_id()}", "test", gross, fee, gross - fee, currency, None, AT)
         return bookings.booking(line, organization_id=book, account=account)
 
     return in_book
@@ -191,6 +191,10 @@ MONEY = [
         {"a payment is refunded": 400, "… its share of the tax": 40, "… its share of a remainder": 100},
     ),
     (booked("refunds_payable", -540), {"a refund leaves": 540}),
+    (
+        booked("refunds_payable", -540, currency="usdc"),
+        {"a refund of USDC leaves": 540, "… the USDC of that refund": 5_400_000},
+    ),
     (booked("refunds_payable", 540), {"a refund comes back": 540}),
     (booked("disputes", -540, fee=1500), {"a dispute withdraws": 540, "… the fee of the dispute": 1500}),
     (booked("disputes", 540, fee=-1500), {"a dispute gives back": 540, "… the fee, given back": 1500}),
@@ -201,6 +205,10 @@ OF_THE_PLATFORM = [
         {"a payment is nobody's": 500},
     ),
     (booked("unallocated_deposits", -500), {"… is refunded or disputed": 500}),
+    (
+        booked("unallocated_deposits", -500, currency="usdc"),
+        {"… came as USDC, and is sent back": 500, "… the USDC that is sent back": 5_000_000},
+    ),
     (booked("bank", -900), {"a payout leaves": 900}),
     (booked("bank", 900), {"a payout comes back": 900}),
     (booked("fees", -20), {"Stripe charges for itself": 20}),

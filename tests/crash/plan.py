@@ -61,5 +61,36 @@ class Watched:
         return call
 
 
+class WatchedNode:
+    """A node's JSON-RPC whose calls are counted; takes the place of a chain's own."""
+
+    def __init__(self, rpc: Any, plan: Plan) -> None:
+        self._rpc = rpc
+        self._plan = plan
+
+    async def ask(self, method: str, parameters: Any) -> Any:
+        """One call, with a point before it leaves and one when its answer, or its error, is there."""
+        self._plan.point(f"before the chain's {method}")
+        try:
+            return await self._rpc.ask(method, parameters)
+        finally:
+            self._plan.point(f"after the chain's {method}")
+
+    async def aclose(self) -> None:
+        await self._rpc.aclose()
+
+
+def watch_http(client: Any, plan: Plan, whose: str) -> None:
+    """Count the requests of an httpx client, and the answers to them."""
+
+    async def leaves(request: Any) -> None:
+        plan.point(f"before {whose} {request.url.path}")
+
+    async def came(response: Any) -> None:
+        plan.point(f"after {whose} {response.request.url.path}")
+
+    client.event_hooks = {"request": [leaves], "response": [came]}
+
+
 def _first_words(statement: str) -> str:
     return " ".join(statement.split()[:4])

@@ -8,7 +8,7 @@ import pytest
 from tests.service import ROOT, data_of, envelope_of, error_of
 
 POST_PATHS = ["/v1/agent-signups", "/v1/credit-quotes", "/v1/agents",
-              "/v1/credit-purchases/stripe-checkout-sessions"]  # fmt: skip
+              "/v1/credit-purchases/stripe-checkout-sessions", "/v1/credit-purchases/x402"]  # fmt: skip
 MALFORMED = {
     "empty": b"",
     "text": b"hello",
@@ -81,7 +81,8 @@ def test_unknown_path_is_not_found(http, method, path):
     ("method", "path", "allow"),
     [("POST", "/v1/quota", "GET"), ("GET", "/v1/credit-quotes", "POST"), ("DELETE", "/v1/agents", "GET, POST"),
      ("PUT", "/healthz", "GET"), ("PATCH", "/v1/agent-signups", "POST"), ("GET", "/webhooks/stripe", "POST"),
-     ("OPTIONS", "/healthz", "GET"), ("OPTIONS", "/v1/agent-signups", "POST"), ("TRACE", "/healthz", "GET")],
+     ("GET", "/v1/x402/top-up/taster-100", "POST"), ("POST", "/v1/x402/payments/payatt_1", "GET"),
+     ("GET", "/v1/x402/sign-in", "POST"), ("OPTIONS", "/healthz", "GET"), ("OPTIONS", "/v1/agent-signups", "POST"), ("TRACE", "/healthz", "GET")],
 )  # fmt: skip
 def test_wrong_method_is_told_the_right_ones(http, method, path, allow):
     answer = http.request(method, path)

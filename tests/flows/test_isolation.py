@@ -19,7 +19,7 @@ from api.wiring import build
 from billing import operator_keys
 from billing.principals import OF_AGENTS
 from billing.scopes import Scope
-from tests.flows import matrix_ledger, matrix_operator, matrix_spending
+from tests.flows import matrix_ledger, matrix_operator, matrix_spending, matrix_x402
 from tests.flows.matrix import UNKNOWN, Case, Keyed, OfOperators, Private, Public, Request, Shared
 from tests.giving import give, in_house, new_operator
 from tests.service import (
@@ -109,7 +109,13 @@ OF_PURCHASES: dict[str, list[Case]] = {
 }
 
 
-MATRIX = {**OF_PURCHASES, **matrix_spending.MATRIX, **matrix_ledger.MATRIX, **matrix_operator.MATRIX}
+MATRIX = {
+    **OF_PURCHASES,
+    **matrix_x402.MATRIX,
+    **matrix_spending.MATRIX,
+    **matrix_ledger.MATRIX,
+    **matrix_operator.MATRIX,
+}
 
 
 def _routes() -> dict[str, list[Allowed]]:
@@ -368,7 +374,8 @@ def test_receipts_are_seen_by_their_organization_alone(world, sandbox):
 @pytest.mark.parametrize(("route", "case"), PUBLIC, ids=names)
 def test_public_routes_take_no_token_and_mind_none(http, route, case):
     method, _, path = route.partition(" ")
-    path = path.format(attempt_id=f"payatt_{UNKNOWN}")
+    payatt = f"payatt_{UNKNOWN}"
+    path = path.format(attempt_id=payatt, payment_attempt_id=payatt, pack_id="taster-100")
     assert http.request(method, path, json=case.body).status_code == case.status
     if path != "/v1/agent-signups":  # where a bad token may be a lost one, so it is told
         nonsense = {"authorization": "Bearer nonsense"}

@@ -6,20 +6,28 @@ a test module: rewinding one below a running service would be a reorganization.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
-from tests.evm.anvil import NotHere, anvil_binary
+from rails.evm import recursion
+
+with recursion.limit_kept():
+    from eth_account import Account
+
+from tests.evm.anvil import Anvil, NotHere, anvil_binary
 from tests.evm.conftest import anvil, contract_payer, gas_wallet, payer, rewound, token
+from tests.evm.usdc import Token
 from tests.service import HOST, Database, Sandbox, Service, free_port, sandbox_running, service_running
 from tests.x402.chains import OnChain, chain_running, key_of
 from tests.x402.javascript import JavaScriptClient, javascript_client
 from tests.x402.paying import Pay, pay_with_python
 from tests.x402.rpc_proxy import RpcProxy, rpc_proxy_running
+from tests.x402.till import Till, till_open
 
 __all__ = ["anvil", "contract_payer", "gas_wallet", "payer", "rewound", "token"]
 
@@ -59,31 +67,47 @@ def onchain(anvil_program: Path) -> Iterator[OnChain]:
         yield running
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def rpc_proxy(onchain: OnChain) -> Iterator[RpcProxy]:
-    """A node of the module's chain that goes wrong when told."""
+    """The node that the module's service asks; it goes wrong when told, for the length of a block."""
     with rpc_proxy_running(onchain.chain.url) as proxy:
         yield proxy
 
 
 @pytest.fixture(scope="module")
-def service_on_chain(onchain: OnChain, new_databases: Callable[[str], Database]) -> Iterator[Service]:
+def service_on_chain(
+    onchain: OnChain, rpc_proxy: RpcProxy, new_databases: Callable[[str], Database]
+) -> Iterator[Service]:
     """The real service, with a worker inside, that takes USDC on the module's chain beside a Stripe of its own."""
-    port = free_port()
+    port, settings = free_port(), onchain.settings(x402_rpc_url=rpc_proxy.url)
     with (
         sandbox_running(webhook_url=f"http://{HOST}:{port}/webhooks/stripe") as sandbox,
-        service_running(new_databases("onchain"), sandbox, port=port, **onchain.settings()) as running,
+        service_running(new_databases("onchain"), sandbox, port=port, **settings) as running,
     ):
         yield running
 
 
 @pytest.fixture(scope="module")
-def two_on_chain(onchain: OnChain, service_on_chain: Service) -> Iterator[tuple[Service, Service]]:
-    """The module's service, and a second process on the same database and under the same public address."""
+def beside(onchain: OnChain, rpc_proxy: RpcProxy, service_on_chain: Service) -> Iterator[Callable[..., Service]]:
+    """`beside(setting=value, …)`: another process of the module's service, without a worker, until the module ends.
+
+    It has the same database, gas wallet, node and public address, as a process behind the same proxy would.
+    """
     first = service_on_chain
-    settings = onchain.settings(public_url=first.url, worker=False)
-    with service_running(first.database, first.sandbox, **settings) as second:
-        yield first, second
+    with ExitStack() as running:
+
+        def start(**changes: Any) -> Service:
+            own = {"x402_rpc_url": rpc_proxy.url, "public_url": first.url, "worker": False}
+            settings = onchain.settings(**{**own, **changes})
+            return running.enter_context(service_running(first.database, first.sandbox, **settings))
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def two_on_chain(service_on_chain: Service, beside: Callable[..., Service]) -> tuple[Service, Service]:
+    """Two processes of the module's service; the first has the worker."""
+    return service_on_chain, beside()
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +135,39 @@ def start_on_chain(
             )
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def tills_database(new_databases: Callable[[str], Database]) -> Database:
+    return new_databases("till")
+
+
+@pytest.fixture
+def shared_chain(anvil: Anvil, token: Token, rewound: None) -> OnChain:
+    """The worker's chain, which is as it was after the test, with an address that nobody has paid yet."""
+    return OnChain(chain=anvil, token=token, treasury=Account.create().address, gas=Account.create())
+
+
+@pytest_asyncio.fixture
+async def open_till(
+    shared_chain: OnChain, tills_database: Database
+) -> AsyncIterator[Callable[..., Awaitable[Till]]]:
+    """`await open_till(setting=value, …)`: a service in this process on the worker's chain, until the test ends."""
+    async with AsyncExitStack() as opened:
+
+        async def start(**settings: Any) -> Till:
+            return await opened.enter_async_context(till_open(shared_chain, tills_database, **settings))
+
+        yield start
+
+
+@pytest_asyncio.fixture
+async def till(open_till: Callable[..., Awaitable[Till]]) -> Till:
+    return await open_till()
+
+
+@pytest.fixture
+def bad_node(shared_chain: OnChain) -> Iterator[RpcProxy]:
+    """A node of the worker's chain that goes wrong when told, for the length of a block."""
+    with rpc_proxy_running(shared_chain.chain.url) as proxy:
+        yield proxy

@@ -41,7 +41,6 @@ TAMPERED = {
     "it is good for ever": ({"signed": {"validBefore": 2**64}}, TOO_LATE),
     "it is not valid yet": ({"signed": {"validAfter": 4_000_000_000, "validBefore": 4_000_000_100}}, TOO_EARLY),
     "the signature is junk": ({"signature": b"\1" * 65}, BY_SIGNATURE),
-    "the signature is short": ({"signature": b"\1" * 64}, BY_SIGNATURE),
 }
 
 
@@ -97,7 +96,8 @@ def test_a_payment_that_was_tampered_with_is_not_taken(
 
 def test_what_is_no_payment_is_said_to_be_none(shop, service_on_chain, payer, required):
     good = decoded(signed_payment(required, key_of(payer)))
-    for junk in ("", "junk", encoded({}), encoded({**good, "x402Version": 3}), encoded({**good, "payload": []})):
+    short = signed_payment(required, key_of(payer), signature=b"\1" * 64)
+    for junk in ("", "junk", short, encoded({}), encoded({**good, "x402Version": 3}), encoded({**good, "payload": []})):
         error_of(present(shop, junk), 400, "INVALID_ARGUMENTS")
     assert claims(service_on_chain, payer) == 0
 

@@ -9,9 +9,10 @@ import httpx
 import pytest
 
 from rails.x402 import terms
-from tests.service import Agent, Caller, data_of, error_of, new_agent, new_key
+from tests.service import Agent, Caller, data_of, error_of, new_agent, new_key, until
 from tests.x402.chains import NETWORK, key_of
 from tests.x402.paying import REQUIRED, RESPONSE, WouldNotPay, decoded, pay_with_python, requirement_in
+from tests.x402.rpc_proxy import SEND, swallowed
 
 TASTER, STARTER = "taster-100", "starter-500"
 DOLLAR = 1_000_000
@@ -82,6 +83,29 @@ def test_an_unpaid_call_is_told_what_to_sign_and_stores_nothing(shop, service_on
     assert (requirement["asset"], requirement["amount"]) == (onchain.token.address, str(DOLLAR))
     assert (requirement["scheme"], requirement["extra"]["paymentFlow"]) == ("exact", "upfront")
     assert service_on_chain.database.rows(counted) == before
+
+
+# A chain that takes its time
+
+
+@pytest.fixture(scope="module")
+def impatient(beside):
+    """A process of the service that lets nobody wait for the chain longer than half a second."""
+    return beside(x402_wait_s=0.5)
+
+
+def test_a_client_whose_payment_the_chain_has_not_settled_yet_does_not_pay_twice(
+    shop, impatient, onchain, payer, rpc_proxy, pay
+):
+    with rpc_proxy.faulty(SEND, swallowed):
+        paid = pay(f"{impatient.url}/v1/x402/top-up/{TASTER}", key=key_of(payer))
+    assert (paid.answer.status_code, len(paid.payments)) == (202, 1)
+    assert int(paid.answer.headers["retry-after"]) > 0
+    waiting = paid.answer.json()["data"]
+    assert paid.answer.headers["location"] == waiting["status_url"]
+    until(lambda: data_of(httpx.get(waiting["status_url"]))["state"] == "succeeded", within_s=30)
+    assert paid_credits(shop, waiting["token"]) == 100
+    assert onchain.token.balance(payer.address) == 99 * DOLLAR
 
 
 # What a client pays at most at once

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from eth_utils.address import to_checksum_address
 from litestar import post
 
 from api.http import envelope
@@ -134,7 +133,7 @@ async def _signer(asked: SignIn, chain: Chain | None) -> str:
 
     Without a chain to ask nobody can know which addresses have code: then the key alone counts, as no contract has one.
     """
-    address, digest = str(to_checksum_address(asked.address)), digest_of(message_of(asked))
+    address, digest = eip191.checksummed(asked.address), digest_of(message_of(asked))
     by_key = eip191.signer(digest, asked.signature) == address
     if chain is None:
         if not by_key:

@@ -16,6 +16,7 @@ from billing.reversal_tables import OperatorAction, PaymentReversal, RefundReque
 from billing.reversals.refunding import PREFIX as REFUND
 from billing.reversals.refunding import Preview
 from billing.reversals.writing_off import Owed
+from billing.settling_tables import Settlement
 from billing.tables import ExternalPayment, PaymentAttempt, ProviderRequestRow
 from ledger.ids import external
 from webhooks import letters, redaction
@@ -53,6 +54,30 @@ def letter(found: Letter) -> dict[str, Any]:
 def whole_letter(found: Letter) -> dict[str, Any]:
     """A letter with its body, without secrets."""
     return letter(found) | {"body": redaction.body(found.body)}
+
+
+def settlement(found: Settlement) -> dict[str, Any]:
+    """A payment that a wallet signed. Its signature is told to nobody."""
+    return {
+        "payment_attempt_id": external("payatt", found.attempt_id),
+        "organization_id": external("org", found.organization_id),
+        "state": found.state,
+        "reason": found.reason,
+        "decision": found.decision,
+        "final": found.final,
+        "submitter": found.submitter,
+        "network": found.network,
+        "payer": found.payer,
+        "nonce": f"0x{found.nonce.hex()}",
+        "amount_atomic": str(found.amount_atomic),
+        "transaction_hash": found.transaction_hash,
+        "block_number": found.block_number,
+        "paid_at": at_or_none(found.paid_at),
+        "tries": found.tries,
+        "next_try_at": None if found.final else at(found.next_try_at),
+        "created_at": at(found.created_at),
+        "updated_at": at(found.updated_at),
+    }
 
 
 def attempt(found: PaymentAttempt) -> dict[str, Any]:
