@@ -34,7 +34,7 @@ class DenyList:
         try:
             self._refresh()
         except (OSError, ValueError) as error:
-            log.exception("deny_list_unreadable", path=str(self._path))
+            log.error("deny_list_unreadable", path=str(self._path), reason=str(error))  # noqa: TRY400 - the path says it
             return Screened(Verdict.HOLD, f"the deny list cannot be read: {type(error).__name__}")
         if payer.lower() in self._denied:
             return Screened(Verdict.REJECT, "the address stands on the deny list")

@@ -111,11 +111,25 @@ async def spent_in_the_last_hour(session: AsyncSession, wallet: GasWallet, *, no
     return int((await session.exec(select(func.coalesce(func.sum(dearest.c.wei), 0)))).one())
 
 
-def transaction(
-    wallet: GasWallet, key: Key, terms: GasTerms, signed: SignedTransaction, *, purpose: GasPurpose, now: datetime
+async def store(
+    session: AsyncSession,
+    wallet: GasWallet,
+    key: Key,
+    terms: GasTerms,
+    signed: SignedTransaction,
+    *,
+    purpose: GasPurpose,
+    now: datetime,
 ) -> GasTransaction:
-    """The row of a signed transaction, which is stored before it is sent."""
-    return GasTransaction(
+    """The row of a signed transaction, which is stored before it is sent.
+
+    The same terms are the same transaction: one that was withdrawn before stands again.
+    """
+    known = await session.get(GasTransaction, signed.hash, with_for_update={"key_share": True}, populate_existing=True)
+    if known is not None:
+        known.sent_at, known.refused_at = None, None
+        return known
+    row = GasTransaction(
         hash=signed.hash,
         network=wallet.network,
         wallet=wallet.address,
@@ -130,3 +144,5 @@ def transaction(
         worst_cost_wei=terms.gas_limit * terms.max_fee_wei,
         created_at=now,
     )
+    session.add(row)
+    return row

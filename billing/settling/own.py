@@ -134,8 +134,7 @@ class OwnSubmitter:
         if isinstance(gas, int) and gas > GAS_MAX:
             gas = f"the payer's account takes more than {GAS_MAX} gas to check its signature"
         if call is None or isinstance(gas, str):
-            was_sent = bool(await self.hashes(row))
-            return Submission(Progress.DOUBTFUL if was_sent else Progress.REFUSED, str(gas))
+            return await self._would_fail(row, str(gas))
         bid = await self._bid(None)
         if bid is None:
             return Submission(Progress.WAITING, "gas costs more than is allowed")
@@ -151,12 +150,19 @@ class OwnSubmitter:
                 return Submission(Progress.WAITING, "the gas for this hour is used up")
             nonce = nonces.take(wallet, key_of(row), chain_nonce=chain_nonce, now=now)
             terms = self._terms(call, nonce, gas_limit, bid)
-            transaction = nonces.transaction(
-                wallet, key_of(row), terms, self._key.sign(terms), purpose=GasPurpose.SETTLEMENT, now=now
+            transaction = await nonces.store(
+                session, wallet, key_of(row), terms, self._key.sign(terms), purpose=GasPurpose.SETTLEMENT, now=now
             )
-            session.add(transaction)
             records.move(current, Turn.SUBMITTED, now)
         return await self._send(transaction, now)
+
+    async def _would_fail(self, row: Settlement, reason: str) -> Submission:
+        """Refused only if nothing was sent and nobody else has carried it out meanwhile: that may have been the reason."""
+        if await self.hashes(row):
+            return Submission(Progress.DOUBTFUL, reason)
+        if await self._chain.authorization_state(row.payer, row.nonce):
+            return Submission(Progress.WAITING, "the authorization was used or cancelled, and that is not found yet")
+        return Submission(Progress.REFUSED, reason)
 
     async def _push(self, wallet: GasWallet, row: Settlement, now: datetime) -> Submission:
         """Whatever the wallet's transactions under way need next: the nonce given back, sent again, or replaced."""
@@ -203,8 +209,9 @@ class OwnSubmitter:
             signed = await nonces.sent_with(session, current)
             if signed and signed[-1].hash != last.hash:
                 return Submission(Progress.SENT)
-            transaction = nonces.transaction(current, key, terms, self._key.sign(terms), purpose=purpose, now=now)
-            session.add(transaction)
+            transaction = await nonces.store(
+                session, current, key, terms, self._key.sign(terms), purpose=purpose, now=now
+            )
         log.info("gas_raised", settlement=str(row.id), nonce=last.nonce, max_fee_wei=terms.max_fee_wei, purpose=purpose)
         return await self._send(transaction, now)
 

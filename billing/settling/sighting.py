@@ -85,9 +85,10 @@ async def is_beyond_reorganization(chain: Chain, block_number: int) -> bool:
 async def is_out(chain: Chain, row: Settlement) -> bool:
     """Whether the block that held the payment is no longer that of the chain. False while that is not certain.
 
-    A node that is merely behind, and does not know a block of that number, proves nothing.
+    A node that is merely behind, and does not know a block of that number, proves nothing; nor does a payment of which
+    only a facilitator told, which names no block.
     """
-    if row.block_number is None:
+    if row.block_number is None or not row.block_hash:
         return False
     block = await chain.block(row.block_number)
     return block is not None and block.hash != row.block_hash

@@ -28,9 +28,12 @@ from billing.packs import X402
 from billing.refusals import Refusal, Refused
 from billing.reversal_tables import RefundRequest, WatchedObject
 from billing.reversals import refunding
+from billing.settlement_states import SettlementState
+from billing.settling_tables import Settlement
 from billing.tables import ProviderRequestRow
 from ledger import statements
 from ledger.operations import PLATFORM
+from rails.evm.networks import BASE_SEPOLIA
 from rails.money import BalanceTransaction, MoneyFact, RefundSeen
 from rails.rail import Reference
 from rails.x402.treasury import PAYMENT_KIND
@@ -109,6 +112,19 @@ async def paid_on_chain(buyer: Buyer, *, quote_id: UUID | None = None) -> OnChai
     return await settle(wallet, await wallet.buy(quote_id or await wallet.quote()))
 
 
+def settlement(organization_id: UUID, attempt_id: UUID) -> Settlement:
+    """The row of what was signed, as it is once the payment was granted."""
+    now = datetime.now(UTC)
+    return Settlement(
+        organization_id=organization_id, id=attempt_id, attempt_id=attempt_id, network=NETWORK,
+        asset=BASE_SEPOLIA.token_address, payer=PAYER, nonce=attempt_id.bytes * 2, digest=bytes(32), signature=b"",
+        pay_to=TREASURY, amount_atomic=5_000_000, valid_after=0, valid_before=2**40, submitter="own",
+        state=SettlementState.SETTLED, from_block=0, transaction_hash=f"0x{attempt_id.hex * 2}", log_index=1,
+        block_number=1, block_hash="0x" + "22" * 32, paid_at=now, final=True, next_try_at=now, created_at=now,
+        updated_at=now,
+    )  # fmt: skip
+
+
 async def settle(wallet: Buyer, attempt_id: UUID) -> OnChain:
     """The attempt's payment is on the chain and final."""
     async with wallet.house.sessions() as session:
@@ -118,6 +134,8 @@ async def settle(wallet: Buyer, attempt_id: UUID) -> OnChain:
         attempt_id, method_id=X402.method_id, provider_key=row.provider_key, payment_kind=PAYMENT_KIND,
         payment_id=payment_id, details={"network": NETWORK},
     )  # fmt: skip
+    async with wallet.house.sessions() as session, session.begin():
+        session.add(settlement(wallet.actor.organization_id, attempt_id))
     judged = await wallet.apply(fact)
     assert judged.verdict == "applied", judged
     return OnChain(wallet, attempt_id, payment_id, 500, 0)

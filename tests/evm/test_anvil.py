@@ -9,9 +9,10 @@ import time
 import pytest
 from eth_account import Account
 
-from tests.evm import anvil as chains
-from tests.evm.anvil import HERE, SLOTS_IN_AN_EPOCH
+from sandbox.chain import packages
+from tests.evm.anvil import SLOTS_IN_AN_EPOCH
 from tests.evm.usdc import TRANSFER_BYTES
+from tests.service import ROOT
 
 VALUE = 1_000_000
 
@@ -25,7 +26,7 @@ def payee():
 
 
 def test_the_lock_file_pins_versions_and_names_no_host():
-    lock = json.loads((HERE / "package-lock.json").read_text())
+    lock = json.loads((packages.HERE / "package-lock.json").read_text())
     packages = {name: entry for name, entry in lock["packages"].items() if name}
     assert packages["node_modules/@foundry-rs/anvil"]["version"] == "1.7.1"
     assert not [name for name, entry in packages.items() if "resolved" in entry]
@@ -37,8 +38,8 @@ def test_the_lock_file_pins_versions_and_names_no_host():
 def test_without_npm_the_reason_is_said(monkeypatch, tmp_path):
     monkeypatch.setattr(chains, "CACHE", tmp_path / "cache")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(chains.NotHere, match="Node and npm"):
-        chains.npm_packages()
+    with pytest.raises(packages.NotHere, match="Node and npm"):
+        packages.npm_packages()
 
 
 @pytest.mark.parametrize(
@@ -54,8 +55,8 @@ def test_what_npm_cannot_get_is_said_and_nothing_half_made_stays(monkeypatch, tm
         (tmp_path / program).write_text(f"#!/bin/sh\n{npm}\n")
         (tmp_path / program).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with pytest.raises(chains.NotHere, match=reason):
-        chains.npm_packages()
+    with pytest.raises(packages.NotHere, match=reason):
+        packages.npm_packages()
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["lock"]
 
 
@@ -113,7 +114,7 @@ with anvil_running(anvil_binary()) as chain:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="NOT RUN: only Linux ends children with their parent")
 def test_the_chain_dies_with_a_test_process_that_is_killed(anvil):
-    tests = subprocess.Popen([sys.executable, "-c", ORPHAN], cwd=HERE.parents[1], stdout=subprocess.PIPE, text=True)
+    tests = subprocess.Popen([sys.executable, "-c", ORPHAN], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert tests.stdout is not None
     pid = int(tests.stdout.readline())
     assert pid != anvil.pid

@@ -8,7 +8,7 @@ from eth_account.messages import encode_typed_data
 from eth_utils.crypto import keccak
 
 from tests.evm.anvil import CHAIN_ID
-from tests.evm.contract.compile import CONTRACTS, SETTINGS, SOLC, source_sha256
+from sandbox.chain.contract.compile import CONTRACTS, SETTINGS, SOLC, source_sha256
 from tests.evm.usdc import (
     CANCEL_BYTES,
     CANCEL_VRS,
@@ -46,7 +46,7 @@ def payee():
 @pytest.mark.parametrize("contract", CONTRACTS)
 def test_the_committed_artefact_was_compiled_from_the_committed_source(contract):
     made = artefact(contract)
-    assert made["source_sha256"] == source_sha256(contract), "run python tests/evm/contract/compile.py"
+    assert made["source_sha256"] == source_sha256(contract), "run python -m sandbox.chain.contract.compile"
     assert made["settings"] == SETTINGS
     assert made["compiler"].startswith(f"solc {SOLC}+commit.")
 

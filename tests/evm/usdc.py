@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from dataclasses import dataclass, field, replace
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from eth_abi.abi import decode, encode
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
-from eth_utils.abi import function_signature_to_4byte_selector
 from eth_utils.address import to_checksum_address
 
+from sandbox.chain import token as on_chain
+from sandbox.chain.token import ADDRESS, NAME, VERSION, artefact, call_data
 from tests.evm.anvil import CHAIN_ID, Anvil, RpcError
 
-CONTRACTS = Path(__file__).parent / "contract"
-ADDRESS = "0x036CbD53842c5426634e7929541eC2318f3dCF7e"
-NAME, VERSION = "USDC", "2"
 AUTHORIZATION_WINDOW_S = 600
 _AUTHORIZED = "(address,address,uint256,uint256,uint256,bytes32,"
 TRANSFER_BYTES = f"transferWithAuthorization{_AUTHORIZED}bytes)"
@@ -41,20 +36,6 @@ TYPES = {
     "ReceiveWithAuthorization": _TRANSFER_FIELDS,
     "CancelAuthorization": [{"name": "authorizer", "type": "address"}, {"name": "nonce", "type": "bytes32"}],
 }
-
-
-@cache
-def artefact(contract: str) -> dict[str, Any]:
-    """What contract/compile.py wrote: abi, bytecode, deployedBytecode, compiler, settings, source_sha256."""
-    found: dict[str, Any] = json.loads((CONTRACTS / f"{contract}.json").read_text(encoding="utf-8"))
-    return found
-
-
-def call_data(signature: str, *arguments: Any) -> str:
-    """A call of `name(type,…)`, as hex."""
-    types = signature[signature.index("(") + 1 : -1]
-    encoded = encode(types.split(",") if types else [], arguments)
-    return "0x" + (function_signature_to_4byte_selector(signature) + encoded).hex()
 
 
 @dataclass(frozen=True)
@@ -194,8 +175,7 @@ class Payer:
 def place_token(chain: Anvil, *, address: str = ADDRESS, name: str = NAME, version: str = VERSION) -> Token:
     """Put the contract at the address, where nothing of ours may be yet."""
     token = Token(chain=chain, address=address, name=name, version=version, owner=chain.unlocked[0])
-    chain.rpc("anvil_setCode", address, artefact("UsdcLike")["deployedBytecode"])
-    token.send(call_data("initialize(string,string,address)", name, version, token.owner))
+    on_chain.place(chain.rpc, owner=token.owner, address=address, name=name, version=version)
     return token
 
 

@@ -82,7 +82,8 @@ def test_unknown_path_is_not_found(http, method, path):
     [("POST", "/v1/quota", "GET"), ("GET", "/v1/credit-quotes", "POST"), ("DELETE", "/v1/agents", "GET, POST"),
      ("PUT", "/healthz", "GET"), ("PATCH", "/v1/agent-signups", "POST"), ("GET", "/webhooks/stripe", "POST"),
      ("GET", "/v1/x402/top-up/taster-100", "POST"), ("POST", "/v1/x402/payments/payatt_1", "GET"),
-     ("GET", "/v1/x402/sign-in", "POST"), ("OPTIONS", "/healthz", "GET"), ("OPTIONS", "/v1/agent-signups", "POST"), ("TRACE", "/healthz", "GET")],
+     ("GET", "/v1/x402/sign-in", "POST"),
+     ("OPTIONS", "/healthz", "GET"), ("OPTIONS", "/v1/agent-signups", "POST"), ("TRACE", "/healthz", "GET")],
 )  # fmt: skip
 def test_wrong_method_is_told_the_right_ones(http, method, path, allow):
     answer = http.request(method, path)

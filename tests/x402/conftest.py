@@ -32,6 +32,9 @@ from tests.x402.till import Till, till_open
 __all__ = ["anvil", "contract_payer", "gas_wallet", "payer", "rewound", "token"]
 
 
+GWEI = 10**9
+
+
 @pytest.fixture(scope="session")
 def anvil_program() -> Path:
     try:
@@ -145,6 +148,8 @@ def tills_database(new_databases: Callable[[str], Database]) -> Database:
 @pytest.fixture
 def shared_chain(anvil: Anvil, token: Token, rewound: None) -> OnChain:
     """The worker's chain, which is as it was after the test, with an address that nobody has paid yet."""
+    anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(GWEI))  # the one thing that rewinding leaves as it is
+    anvil.mine()
     return OnChain(chain=anvil, token=token, treasury=Account.create().address, gas=Account.create())
 
 

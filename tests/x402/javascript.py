@@ -19,8 +19,7 @@ from typing import Any
 
 import httpx
 
-from tests.evm import anvil
-from tests.evm.anvil import INSTALL_TIMEOUT_S, NotHere
+from sandbox.chain.packages import INSTALL_TIMEOUT_S, NotHere, alone
 from tests.x402.paying import Paid, WouldNotPay
 
 HERE = Path(__file__).parent / "client-js"
@@ -108,7 +107,7 @@ def npm_packages() -> Path:
     _check_node()
     manifests = b"".join((HERE / name).read_bytes() for name in MANIFESTS)
     place = CACHE / hashlib.sha256(manifests).hexdigest()[:16]
-    with anvil._alone():
+    with alone():
         if _missing(place):
             shutil.rmtree(place, ignore_errors=True)
             _install(place)

@@ -1,0 +1,3 @@
+from tests.x402.conftest import anvil_program, onchain
+
+__all__ = ["anvil_program", "onchain"]

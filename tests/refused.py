@@ -1,0 +1,32 @@
+"""What an answer that refuses must be by the rule of its refusal, and where each refusal is provoked."""
+
+import httpx
+
+from billing.refusals import Refusal
+from tests.service import error_of
+
+ON_CHAIN = (
+    Refusal.SIGN_IN_REFUSED,
+    Refusal.PAYMENT_IDENTIFIER_CONFLICT,
+    Refusal.PAYMENT_ALREADY_USED,
+    Refusal.PAYER_REFUSED,
+    Refusal.PAYMENT_REQUIRED,
+    Refusal.PAYMENT_FAILED,
+    Refusal.SIGN_IN_REQUIRED,
+)
+"""Given by a service on a chain alone, in `tests/x402/test_x402_refusals.py`; all others in `tests/flows`."""
+
+
+def assert_answered_by_rule(answer: httpx.Response, refusal: Refusal) -> None:
+    """Status, code, advice, waiting time, exit code and commands are those of the refusal's rule."""
+    rule = refusal.rule
+    error = error_of(answer, rule.http_status, refusal.code)
+    assert error["retryable"] is rule.retryable
+    recovery = error["recovery"]
+    assert recovery["advice"] == rule.advice
+    assert ("retry_after_seconds" in recovery) is rule.retryable
+    assert ("retry-after" in answer.headers) is (rule.http_status in {429, 503})
+    assert answer.headers.get("x-image-skill-exit-code") == (str(rule.exit_code) if rule.exit_code else None)
+    for command in recovery.get("suggested_commands", []):
+        assert command.startswith("image-skill ")
+        assert "--api-base-url http://127.0.0.1:" in command
