@@ -7,14 +7,16 @@ UV ?= uv
 PY := .venv/bin/python
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(PY) -m pip install --quiet
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
-PYTEST := $(PY) -m pytest -n 2 -rs
+# Tests that follow each other share what they start, so each worker begins with one half and takes from the other's.
+PYTEST := $(PY) -m pytest -n 2 --dist worksteal -rs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-long soak bench check-format check-lint check-types check-architecture format lock clean
+.PHONY: help demo serve buy test test-long soak bench check-format check-lint check-types check-architecture format lock clean
 
 help: ## print this list
 	@echo "make demo       walk one agent through both rails, on a service that is removed afterwards"
 	@echo "make serve      run the service in ./.purser until Ctrl-C; options: make serve ARGS='--port 9000'"
+	@echo "make buy        buy from 'make serve ARGS=--local-chain' with the stock x402 client, and spend; CLIENT=javascript"
 	@echo "make test       format, lint, types, architecture and tests; at most 10 minutes"
 	@echo "make test-long  what takes longer"
 	@echo "make soak       hundreds of attempts while everything goes wrong, then every number compared; ARGS='--seed 7'"
@@ -28,6 +30,14 @@ demo: .venv/.runtime
 
 serve: .venv/.runtime
 	@exec $(PY) -m api.cli serve $(ARGS)
+
+# A stock client of x402 pays the service that runs here with --local-chain, from a new wallet: docs/x402-clients.md.
+CLIENT ?= python
+BUY_python = $(PY) docs/examples/buy.py
+BUY_javascript = $(PY) -m tests.x402.javascript docs/examples/buy.mjs
+
+buy: .venv/.test
+	@key=`$(PY) -m sandbox.chain --folder .purser/chain --new-wallet` && echo "$$key" | $(BUY_$(CLIENT)) $(ARGS)
 
 test: check-format check-lint check-types check-architecture
 	$(PYTEST) -m "not long"

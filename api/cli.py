@@ -55,17 +55,19 @@ def main() -> None:
 
 
 @app.command()
-def serve(
+def serve(  # noqa: PLR0917 - typer takes options so
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
     data_dir: DataDir = None,
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Run no worker inside.")] = False,  # noqa: FBT002
+    local_chain: Annotated[bool, typer.Option("--local-chain", help="Run a pretend chain for x402 too.")] = False,  # noqa: FBT002
     tied: Annotated[bool, typer.Option("--die-with-parent", hidden=True)] = False,  # noqa: FBT002
 ) -> None:
     """Serve until stopped; with no settings, on an embedded database and the sandbox."""
     if tied:
         die_with_parent(os.getppid())
-    settings = read_settings(host=host, port=port, data_dir=data_dir, worker=False if no_worker else None)
+    worker_inside, chain = False if no_worker else None, True if local_chain else None
+    settings = read_settings(host=host, port=port, data_dir=data_dir, worker=worker_inside, local_chain=chain)
     logs.configure(settings)
     serving.serve(settings, ready=lambda in_use: banner(settings, in_use))
 

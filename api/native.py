@@ -143,7 +143,11 @@ class Native:
         return await gas_costs.book(self.desk.sessions, self.chain, self.gas.address, now=now)
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Cut off the turns that nobody waits for, and give the connections back."""
+        turns = [*self.desk.turns]
+        for turning in turns:
+            turning.cancel()
+        await asyncio.gather(*turns, return_exceptions=True)
         if self.chain is not None:
             await self.chain.aclose()
         if self.facilitator is not None:

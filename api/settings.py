@@ -98,6 +98,9 @@ class Settings(BaseSettings):
         None, description="when a payment counts, as JSON: up to so many USDC (null: any), blocks or a tag"
     )
     x402_deny_list: Path | None = Field(None, description="file with addresses that may not pay, one a line")
+    local_chain: bool = Field(
+        False, description="run a pretend chain to take x402 payments on; needs Node and npm the first time"
+    )
     sandbox: bool = Field(False, description="use the pretend Stripe although a database is named")
     sandbox_port: int = Field(0, ge=0, le=65535, description="port of the sandbox; 0 takes a free one")
     sandbox_live_money: bool = Field(False, description="pretend `live_money`, for clients that hide other rails")
@@ -184,6 +187,12 @@ class Settings(BaseSettings):
         if self.custom_credits_min > self.custom_credits_max:
             raise ValueError("PURSER_CUSTOM_CREDITS_MIN must not be above PURSER_CUSTOM_CREDITS_MAX")
         why_not = self._x402_unusable() if self.x402_network is not None else None
+        if self.local_chain:
+            own = (self.x402_network, self.x402_gas_key, self.x402_gas_key_file, self.x402_facilitator_url)
+            if any(one is not None for one in (*own, self.stripe_secret_key)):
+                why_not = (
+                    "PURSER_LOCAL_CHAIN goes with the sandbox alone: unset PURSER_X402_… and PURSER_STRIPE_SECRET_KEY"
+                )
         if why_not is not None:
             raise ValueError(why_not)
         return self

@@ -183,15 +183,20 @@ async def _assign_in(session: AsyncSession, fact: PayoutSeen, contents: Sequence
         .values(payout_id=fact.payout_id)
     )
     missing = [one for transaction_id, one in by_id.items() if transaction_id not in known]
-    for one in missing:
-        kind = _WATCHED_AS.get(one.transaction.category)
-        external_id = one.payment_id if kind == "payment_intent" else one.transaction.source_id
-        if kind is None or external_id is None:
-            raise Incomprehensible(
-                f"{one.transaction.transaction_id} is a {one.transaction.category} of a payment, without a rule"
-            )
+    for kind, external_id in dict.fromkeys(map(_object_of, missing)):
         await watching.watch(session, kind, external_id, now=now, after=timedelta())
     return bool(missing)
+
+
+def _object_of(line: Contents) -> tuple[str, str]:
+    """What is read again so that the line of ours is posted: kind and id of the object."""
+    kind = _WATCHED_AS.get(line.transaction.category)
+    external_id = line.payment_id if kind == "payment_intent" else line.transaction.source_id
+    if kind is None or external_id is None:
+        raise Incomprehensible(
+            f"{line.transaction.transaction_id} is a {line.transaction.category} of a payment, without a rule"
+        )
+    return kind, external_id
 
 
 async def _store(session: AsyncSession, fact: PayoutSeen, *, complete: bool, now: datetime) -> None:

@@ -20,6 +20,8 @@ Map
     browser, hosted_page                     `/c/pay/{id}`: the page and its buttons
     controls, aftermath, misbehaviour, orders  the routes below and their bodies
     app, parent, __main__                    the application, dying with the parent, the command line
+    chain, wallet                            two programs of their own: a real chain with a USDC on it that is worth
+                                               nothing, and a wallet that signs what a 402 asks for
 
 Controls. JSON in and out, no key; refusals in Stripe's error shape; unknown fields are refused with 400.
 

@@ -1,8 +1,8 @@
 """A wallet that signs what a 402 of x402 asks for: `python -m sandbox.wallet`, in a process of its own.
 
-From standard input one JSON object: {"key": a private key in hex, "required": the PAYMENT-REQUIRED header}. To standard
-output the PAYMENT-SIGNATURE header: an authorization (EIP-3009) for exactly what is asked, under a nonce made at random,
-good for as long as the requirement says. It signs whatever it is shown: for trying things, with keys that are worthless.
+From standard input one JSON object: {"key": a private key in hex, "required": the PAYMENT-REQUIRED header}. To
+standard output the PAYMENT-SIGNATURE header: an authorization (EIP-3009) for exactly what is asked, under a nonce made
+at random, good for as long as the requirement says. It signs whatever it is shown: use it with worthless keys only.
 Source: specs/schemes/exact/scheme_exact_evm.md of x402 version 2.
 """
 

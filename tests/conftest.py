@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,7 +14,7 @@ import pytest_asyncio
 from pydantic import SecretStr
 
 from api.settings import Settings
-from api.wiring import House, build
+from api.wiring import House
 
 pytest.register_assert_rewrite("tests.model.rows", "tests.model.world")
 
@@ -32,6 +34,11 @@ from tests.service import (  # noqa: E402
     sandbox_running,
     service_running,
 )
+from tests.warm import house_of  # noqa: E402
+
+# Tests speak plain HTTP on loopback and trust no authority: a folder without certificates is read in no time, the list
+# of all of them in 20 ms for each client that is made, of which a run makes thousands. What is started inherits it.
+os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)
 
 pytest_addoption = cluster.add_options
 pytest_configure = cluster.configure
@@ -126,7 +133,7 @@ def agent(http: httpx.Client) -> Agent:
 @pytest_asyncio.fixture
 async def house(service: Service) -> AsyncIterator[House]:
     """A house in this process, on the service's database and sandbox; its worker is the service's."""
-    built = build(
+    built = house_of(
         Settings(
             database_url=SecretStr(service.database.run_url),
             stripe_secret_key=SecretStr(STRIPE_KEY),
@@ -134,7 +141,8 @@ async def house(service: Service) -> AsyncIterator[House]:
             stripe_api_base=service.sandbox.url,
             public_url=service.url,
             worker=False,
-        )
+        ),
+        "house",
     )
     yield built
     await built.close()

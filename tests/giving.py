@@ -12,7 +12,7 @@ import httpx
 from pydantic import SecretStr
 
 from api.settings import Settings
-from api.wiring import House, build
+from api.wiring import House
 from billing import operator_keys
 from billing.scopes import Scope
 from ledger import ids, posting
@@ -20,6 +20,7 @@ from ledger.money import usd
 from ledger.operations import SYSTEM_SCOPE, Caps, Kind, LotCause, LotOpening, Operation, Transfer
 from ledger.outcomes import Posted
 from tests.service import Agent, Database, Operator, new_key
+from tests.warm import house_of
 
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ def in_house(database: Database, do: Callable[[House], Coroutine[Any, Any, T]]) 
     """What `do` gives in a house of this process on `database`; not for tests that have a loop themselves."""
 
     async def done() -> T:
-        house = build(Settings(database_url=SecretStr(database.run_url)))
+        house = house_of(Settings(database_url=SecretStr(database.run_url)), "giving")
         try:
             return await do(house)
         finally:

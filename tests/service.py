@@ -9,13 +9,13 @@ import json
 import os
 import secrets
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import IO, Any, TypeVar
 from uuid import UUID
@@ -27,6 +27,8 @@ from api.postgres.connection import ask
 from api.postgres.databases import create_database, database_exists
 from api.postgres.server import Server
 from api.wiring import async_url
+from tests import programs
+from tests.programs import started
 
 T = TypeVar("T")
 
@@ -92,34 +94,31 @@ def new_database(server: Server, name: str) -> Database:
 
 @contextmanager
 def _process(
-    command: list[str], *, name: str, url: str, environment: dict[str, str] | None = None
+    run: Callable[[], None], *, name: str, url: str, environment: dict[str, str] | None = None
 ) -> Iterator[Callable[[], str]]:
     """A program that answers at `url`/healthz for the length of the block; gives what reads its output so far."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("PURSER_")}
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env={**inherited, **(environment or {})}, stdout=said, stderr=subprocess.STDOUT
-        )
+    with tempfile.NamedTemporaryFile() as said:
+        process = started(run, said=Path(said.name), environment={**inherited, **(environment or {})}, folder=ROOT)
         try:
             _wait_for(process, name, url, said)
             yield lambda: _read(said)
         finally:
             process.terminate()
-            try:
-                process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
+            process.join(STOP_TIMEOUT_S)
+            if process.exitcode is None:
                 process.kill()
-                process.wait()
+                process.join()
 
 
-def _wait_for(process: subprocess.Popen[bytes], name: str, url: str, said: IO[bytes]) -> None:
+def _wait_for(process: ForkServerProcess, name: str, url: str, said: IO[bytes]) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and process.exitcode is None:
         try:
             if httpx.get(f"{url}/healthz", timeout=2).status_code == 200:
                 return
         except httpx.TransportError:
-            time.sleep(0.05)
+            time.sleep(0.02)
     raise AssertionError(f"{name} did not start:\n{_read(said)[-4000:]}")
 
 
@@ -190,12 +189,12 @@ class Sandbox:
 def sandbox_running(*, port: int | None = None, webhook_url: str | None = None) -> Iterator[Sandbox]:
     """A sandbox for the length of a block; with `webhook_url` it delivers letters there."""
     port = port or free_port()
-    command = [sys.executable, "-m", "sandbox", "--host", HOST, "--port", str(port), "--die-with-parent"]
+    command = ["--host", HOST, "--port", str(port)]
     command += ["--settle-delay", "0.05", "--balance-delay", "0.05", "--retry-base", "0.2"]
     if webhook_url:
         command += ["--webhook-url", webhook_url, "--webhook-secret", WEBHOOK_SECRET]
     url = f"http://{HOST}:{port}"
-    with _process(command, name="the sandbox", url=url):
+    with _process(partial(programs.sandbox, command), name="the sandbox", url=url):
         yield Sandbox(url)
 
 
@@ -254,8 +253,7 @@ def service_running(
         **settings,
     }
     environment = {f"PURSER_{name.upper()}": str(value) for name, value in values.items()}
-    command = [sys.executable, "-m", "tests.serve", str(port), str(os.getpid())]
-    with _process(command, name="the service", url=url, environment=environment) as log:
+    with _process(partial(programs.service, port), name="the service", url=url, environment=environment) as log:
         yield Service(url, database, sandbox, log)
 
 

@@ -1,8 +1,9 @@
-"""`purser demo`: one agent buys credits on both rails, over real HTTP, on a service of its own.
+"""`purser demo`: agents buy credits on each rail, over real HTTP, on a service of their own.
 
 fresh_service.py  that service: `purser serve` in a fresh folder, watched, stopped and removed
 journey.py        the steps, in order, and what each of them must find        <- begin here
-payers.py         the two who pay: a human on the hosted page, a wallet on the pretend chain
+wallet_alone.py   those of the rail that needs a local chain: a wallet, no account, no human
+payers.py         who pays: a human on the hosted page, a wallet on the pretend chain, a wallet that signs
 telling.py        how a step is told: number, what happened, how long it took
 """
 
@@ -13,16 +14,21 @@ import time
 from api.demo import journey
 from api.demo.fresh_service import fresh_service
 from api.demo.telling import Failed, Teller
+from api.running import local_chain
 
 
 def run() -> int:
-    """Run it and tell it; 0 when every step found what it should, else 1 after the end of the service's log."""
-    teller = Teller(steps=journey.STEPS)
+    """Run it and tell it; 0 when every step found what it should, else 1 after the end of the service's log.
+
+    Where this machine cannot have a chain, its rail is not walked, and one line says why.
+    """
     began = time.monotonic()
-    teller.opening()
-    with fresh_service() as service:
+    without_chain = local_chain.why_not()
+    teller = Teller(steps=journey.steps(with_chain=without_chain is None))
+    teller.opening(with_chain=without_chain is None)
+    with fresh_service(with_chain=without_chain is None) as service:
         try:
-            journey.walk(service, teller)
+            journey.walk(service, teller, without_chain=without_chain)
         except Failed as failure:
             teller.failure(str(failure), service.log_tail())
             return 1

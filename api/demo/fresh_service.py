@@ -64,13 +64,13 @@ class Service:
 
 
 @contextmanager
-def fresh_service() -> Iterator[Service]:
-    """A service that starts from nothing, in a new folder below `FOLDER`."""
+def fresh_service(*, with_chain: bool) -> Iterator[Service]:
+    """A service that starts from nothing, in a new folder below `FOLDER`; with a local chain where there can be one."""
     FOLDER.mkdir(exist_ok=True)
     data_dir = Path(tempfile.mkdtemp(dir=FOLDER)).resolve()
     data_dir.chmod(0o711 if os.geteuid() == 0 else 0o700)  # as root, the database's user passes through
     try:
-        service = _start(data_dir)
+        service = _start(data_dir, with_chain=with_chain)
         try:
             yield service
         finally:
@@ -79,13 +79,14 @@ def fresh_service() -> Iterator[Service]:
         _remove(data_dir)
 
 
-def _start(data_dir: Path) -> Service:
+def _start(data_dir: Path, *, with_chain: bool) -> Service:
     port, sandbox_port = free_port(), free_port()
     command = module("api.cli", "serve", "--host", "127.0.0.1", "--port", str(port), "--data-dir", str(data_dir))
     with new_log(data_dir / "serve.log") as log:
         process = subprocess.Popen(  # noqa: S603 - our own command
-            [*command, "--die-with-parent"],
-            env=environment(PURSER_SANDBOX_PORT=str(sandbox_port)),
+            [*command, *(["--local-chain"] if with_chain else []), "--die-with-parent"],
+            # The chain is fetched already, and found where the person's own cache is.
+            env=environment(PURSER_SANDBOX_PORT=str(sandbox_port), HOME=str(Path.home())),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import httpx
 
-from api.demo import payers
+from api.demo import payers, wallet_alone
+from api.demo.agent import Agent, Json, expect
 from api.demo.fresh_service import Service
 from api.demo.telling import Failed, Teller, short
 
 STEPS: Final = 16
+"""Without the rail that needs a chain."""
 PACK: Final = "starter-500"
 CHECKOUT: Final = "stripe_checkout"
 DEPOSIT: Final = "stripe_x402.exact.usdc"
@@ -23,39 +24,17 @@ QUIET_S: Final = 1.0
 """Long enough for a letter that came twice to have been processed twice."""
 _POLL_S: Final = 0.1
 
-Json = dict[str, Any]
+
+def steps(*, with_chain: bool) -> int:
+    """How many steps there are."""
+    return STEPS + (wallet_alone.STEPS if with_chain else 0)
 
 
-@dataclass
-class Agent:
-    """The agent: a program with a token and nothing else."""
+def walk(service: Service, teller: Teller, *, without_chain: str | None) -> None:
+    """The whole walk. Raises `Failed` at the first step that does not find what it should.
 
-    http: httpx.Client
-
-    def get(self, path: str, **query: str) -> Json:
-        """The `data` of an answer. Raises `Failed` for a refusal."""
-        return self._data(self.http.get(path, params=query))
-
-    def post(self, path: str, body: Json) -> Json:
-        """The same for a POST."""
-        return self._data(self.http.post(path, json=body))
-
-    @staticmethod
-    def _data(answer: httpx.Response) -> Json:
-        body = answer.json()
-        if not body["ok"]:
-            raise Failed(f"{answer.request.url.path} refused: {body['error']['code']}: {body['error']['message']}")
-        data: Json = body["data"]
-        return data
-
-    def credits(self) -> int:
-        """What it can spend."""
-        limits = self.get("/v1/quota")["limits"]
-        return int(limits["remaining_credits"] + limits["payment_backed_remaining_credits"])
-
-
-def walk(service: Service, teller: Teller) -> None:
-    """The whole walk. Raises `Failed` at the first step that does not find what it should."""
+    `without_chain`: why there is no chain, and its rail is not walked; none where there is one.
+    """
     with teller.step("The service starts, from an empty folder") as step:
         service.wait()
         step.say("service", service.url)
@@ -67,6 +46,10 @@ def walk(service: Service, teller: Teller) -> None:
         _buy_by_card(agent, teller)
         _buy_by_wallet(agent, service, teller)
         _webhooks_again(agent, service, teller)
+        if without_chain is None:
+            wallet_alone.walk(http, service, teller)
+        else:
+            teller.not_run(f"{wallet_alone.METHOD}, where a wallet pays by itself", without_chain)
     _books(service, organization, teller)
 
 
@@ -86,12 +69,12 @@ def _sign_up(agent: Agent, teller: Teller) -> str:
 
 def _look_around(agent: Agent, teller: Teller) -> None:
     with teller.step("It asks what it has") as step:
-        step.say("credits", _expect(agent.credits(), 0, "credits"))
+        step.say("credits", expect(agent.credits(), 0, "credits"))
     with teller.step("… how it can pay") as step:
         for method in agent.get("/v1/payment-methods")["methods"]:
             needs = "a human with a browser" if method["requires_browser"] else "a wallet, no human"
             step.say(method["method_id"], needs if method["available"] else method["unavailable_reason"])
-            _expect(method["available"], True, f"{method['method_id']} available")
+            expect(method["available"], True, f"{method['method_id']} available")
     with teller.step("… and what there is to buy") as step:
         for pack in agent.get("/v1/credit-packs")["packs"]:
             step.say(pack["pack_id"], f"{pack['credits']} credits for ${pack['amount_usd']}")
@@ -107,8 +90,8 @@ def _quote_and_buy(agent: Agent, teller: Teller, method: str, buyer: str) -> Jso
         before = agent.credits()
         body = {"quote_id": quote["quote_id"], "idempotency_key": f"purchase:{quote['quote_id']}"}
         bought = agent.post(f"/v1/credit-purchases/{_BUY_PATHS[method]}", body)
-        _expect(bought["state"], "action_required", "state")
-        _expect(agent.credits(), before, "credits")
+        expect(bought["state"], "action_required", "state")
+        expect(agent.credits(), before, "credits")
         step.say("attempt", f"{bought['payment_attempt_id']}, {bought['state']}")
     return bought
 
@@ -145,15 +128,15 @@ def _granted(agent: Agent, teller: Teller, attempt_id: str, *, total: int) -> No
             status = agent.get("/v1/credit-purchases/status", payment_attempt_id=attempt_id)
         step.say("status", status["state"])
         step.say("receipt", status["receipt"]["receipt_id"])
-        step.say("credits now", _expect(agent.credits(), total, "credits"))
+        step.say("credits now", expect(agent.credits(), total, "credits"))
 
 
 def _webhooks_again(agent: Agent, service: Service, teller: Teller) -> None:
     with teller.step("The same webhooks once more: nothing changes") as step:
         for kind, status in payers.deliver_again(service.sandbox_url):
-            step.say(kind, f"answered {_expect(status, 200, 'answer')}")
+            step.say(kind, f"answered {expect(status, 200, 'answer')}")
         time.sleep(QUIET_S)
-        step.say("credits still", _expect(agent.credits(), 1000, "credits"))
+        step.say("credits still", expect(agent.credits(), 1000, "credits"))
 
 
 def _books(service: Service, organization: str, teller: Teller) -> None:
@@ -164,9 +147,3 @@ def _books(service: Service, organization: str, teller: Teller) -> None:
         with teller.step(title) as step:
             step.say("$", f"purser {' '.join(command)}")
             step.show(service.run(*command))
-
-
-def _expect(found: Any, expected: Any, what: str) -> Any:
-    if found != expected:
-        raise Failed(f"{what}: expected {expected}, found {found}")
-    return found

@@ -1,13 +1,16 @@
-"""The two who pay: a human on the hosted checkout page, and a wallet on the sandbox's pretend chain."""
+"""Who pays: a human on the hosted page, a wallet on the sandbox's pretend chain, and one that signs what a 402 asks."""
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Mapping
 from typing import Any, Final
 
 import httpx
 
 from api.demo.telling import Failed
+from api.running.children import environment, module
 
 TIMEOUT_S: Final = 30.0
 EVENT_TYPES: Final = ("checkout.session.completed", "payment_intent.succeeded")
@@ -43,6 +46,17 @@ def send_usdc(sandbox_url: str, instructions: Mapping[str, Any]) -> str:
         if sent.status_code != 200:
             raise Failed(f"the pretend chain answered {sent.status_code}")
         return str(sent.json()["transaction_hash"])
+
+
+def signed(required: str, wallet_key: str) -> str:
+    """The `PAYMENT-SIGNATURE` header that pays what a `PAYMENT-REQUIRED` header asks for, by a wallet of its own."""
+    ended = subprocess.run(  # noqa: S603 - our own module; the key goes through a pipe
+        module("sandbox.wallet"), input=json.dumps({"key": wallet_key, "required": required}), env=environment(),
+        timeout=TIMEOUT_S, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    if ended.returncode != 0:
+        raise Failed(f"the wallet did not sign: {ended.stderr}")
+    return ended.stdout
 
 
 def deliver_again(sandbox_url: str) -> list[tuple[str, int | None]]:

@@ -44,10 +44,17 @@ class Teller:
         self._steps = steps
         self._number = 0
 
-    def opening(self) -> None:
+    def opening(self, *, with_chain: bool) -> None:
         """What is about to be seen."""
-        self._out.print("[bold]Purser, a credits and payments ledger for agents.[/] One agent, two ways to pay.")
-        self._out.print("Everything below is real HTTP, a real PostgreSQL and a pretend Stripe: no real money.\n")
+        ways, chain = ("three ways", ", a chain of its own") if with_chain else ("two ways", "")
+        self._out.print(f"[bold]Purser, a credits and payments ledger for agents.[/] Agents, and {ways} to pay.")
+        self._out.print(
+            f"Everything below is real HTTP, a real PostgreSQL{chain} and a pretend Stripe: no real money.\n"
+        )
+
+    def not_run(self, what: str, reason: str) -> None:
+        """What is left out, and why."""
+        self._out.print(f"[yellow]NOT RUN[/]  {escape(what)}: {escape(reason)}", soft_wrap=True)
 
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:
@@ -83,7 +90,7 @@ class Teller:
         self._out.print(f"\n[bold green]Done in {took_s:.1f} s.[/] The service and its data are gone again.\n")
         self._out.print("Next:")
         for command, what in (
-            ("make serve", "the same service, kept in ./.purser, until you press Ctrl-C"),
+            ("make serve", "the same service, kept in ./.purser, until you press Ctrl-C; ARGS=--local-chain"),
             ("purser check", "whether settings, database, roles and rails are as they should be"),
             ("purser letters", "every webhook that came in, and what became of it"),
             ("purser books org_…", "an organization's books; `purser verify` rebuilds all of them"),

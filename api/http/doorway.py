@@ -14,7 +14,7 @@ from litestar.exceptions import MethodNotAllowedException
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.context import TRACE_ID, AnyRequest
-from api.http.receiving import whole_in_time
+from api.http.receiving import Body
 from api.wiring import House
 from billing.fresh import new_id
 from ledger.ids import external
@@ -35,7 +35,9 @@ _SENT: Final = [(name.encode(), value.encode()) for name, value in _HEADERS.item
 def doorway(inner: ASGIApp, house: House) -> ASGIApp:
     """`inner` with a trace id in the state of each request, headers on each answer, and a line in the log.
 
-    Bodies have a deadline.
+    Bodies have a deadline. An answer that does not wait for the body's end says that the connection ends with it: the
+    server cannot find the next request behind a body that nobody reads, hangs up, and a client that was not told would
+    lose what it sends next (RFC 9112, 9.6).
     """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,17 +47,17 @@ def doorway(inner: ASGIApp, house: House) -> ASGIApp:
         trace_id = external("trace", new_id(house.clock()))
         # A dictionary of its own: what one request leaves here, another must never find.
         scope["state"] = {**scope.get("state", {}), TRACE_ID: trace_id}
-        began, status = time.monotonic(), 0
+        began, status, body = time.monotonic(), 0, Body(receive)
 
         async def sends(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _add_headers(message, trace_id)
+                _add_headers(message, trace_id, hangs_up=not body.complete and _announces_body(scope))
             await send(message)
 
         try:
-            await inner(scope, whole_in_time(receive), sends)
+            await inner(scope, body.receive, sends)
         finally:
             log.info(
                 "request",
@@ -69,10 +71,18 @@ def doorway(inner: ASGIApp, house: House) -> ASGIApp:
     return app
 
 
-def _add_headers(message: Any, trace_id: str) -> None:
+def _announces_body(scope: Scope) -> bool:
+    """Whether the request's head says that a body follows (RFC 9112, 6.3)."""
+    head = dict(scope["headers"])
+    return b"transfer-encoding" in head or head.get(b"content-length", b"0") != b"0"
+
+
+def _add_headers(message: Any, trace_id: str, *, hangs_up: bool) -> None:
     headers = list(message["headers"])
     given = {name.lower() for name, _ in headers}
     headers += [pair for pair in _SENT if pair[0] not in given]
+    if hangs_up:
+        headers.append((b"connection", b"close"))
     message["headers"] = [*headers, (b"x-trace-id", trace_id.encode())]
 
 

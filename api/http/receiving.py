@@ -16,28 +16,27 @@ BODY_WITHIN_S: Final = 10.0
 """For the whole body, from when it is first waited for."""
 
 
-def whole_in_time(receive: Receive, *, within_s: float = BODY_WITHIN_S) -> Receive:
-    """`receive` for one request; after the body is complete it may wait for ever.
+class Body:
+    """The body of one request. `complete`: all of it has been received; what follows may be waited for for ever."""
 
-    What it gives raises `Refused`: BODY_TOO_SLOW, and INVALID_ARGUMENTS when the client leaves before the end.
-    """
-    deadline: float | None = None
-    complete = False
+    def __init__(self, receive: Receive, *, within_s: float = BODY_WITHIN_S) -> None:
+        self.complete = False
+        self._receive = receive
+        self._within_s = within_s
+        self._deadline: float | None = None
 
-    async def receives() -> HTTPRequestEvent | HTTPDisconnectEvent | WebSocketReceiveMessage:
-        nonlocal deadline, complete
-        if complete:
-            return await receive()
-        if deadline is None:
-            deadline = asyncio.get_running_loop().time() + within_s
+    async def receive(self) -> HTTPRequestEvent | HTTPDisconnectEvent | WebSocketReceiveMessage:
+        """The next event. Raises `Refused`: BODY_TOO_SLOW, and INVALID_ARGUMENTS when the client leaves amid it."""
+        if self.complete:
+            return await self._receive()
+        if self._deadline is None:
+            self._deadline = asyncio.get_running_loop().time() + self._within_s
         try:
-            async with asyncio.timeout_at(deadline):
-                message = await receive()
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
         except TimeoutError:
             raise Refused(Refusal.BODY_TOO_SLOW) from None
         if message["type"] == "http.disconnect":
             raise Refused(Refusal.INVALID_ARGUMENTS, "the body ended before its announced length")
-        complete = message["type"] == "http.request" and not message.get("more_body", False)
+        self.complete = message["type"] == "http.request" and not message.get("more_body", False)
         return message
-
-    return receives

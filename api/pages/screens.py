@@ -12,10 +12,11 @@ from typing import Final
 
 from billing.attempts import AttemptState
 from billing.handoff import Visit
-from billing.packs import METHODS
+from billing.packs import METHODS, X402
 from billing.tables import Receipt
 from ledger.ids import external
-from rails.rail import CheckoutAction, DepositAction
+from rails.evm.networks import NETWORKS
+from rails.rail import CheckoutAction, DepositAction, X402Action
 from rails.stripe_x402.eip681 import payment_uri
 
 RETURNED_PAID: Final = "1"
@@ -31,6 +32,7 @@ class Kind(enum.StrEnum):
     WAITING = "waiting"
     DEPOSIT = "deposit"
     LAPSED = "lapsed"
+    SIGNING = "signing"
     PROCESSING = "processing"
     BUSY = "busy"
     PAID = "paid"
@@ -39,7 +41,7 @@ class Kind(enum.StrEnum):
     FAILED = "failed"
 
 
-WATCHED: Final = frozenset({Kind.UNPAID, Kind.WAITING, Kind.DEPOSIT, Kind.LAPSED, Kind.PROCESSING})
+WATCHED: Final = frozenset({Kind.UNPAID, Kind.WAITING, Kind.DEPOSIT, Kind.LAPSED, Kind.SIGNING, Kind.PROCESSING})
 """The pages that ask for news by themselves; the others have none to expect, or are loaded again as a whole."""
 
 REASONED: Final = frozenset({Kind.PROCESSING, Kind.PAID, Kind.CANCELED, Kind.FAILED})
@@ -94,7 +96,7 @@ class Screen:
     credits: int
     price_cents: int
     version: str
-    on_chain: bool
+    method_id: str
     sandbox: bool
     paid: Paid | None = None
     deposit: Deposit | None = None
@@ -130,7 +132,7 @@ def screen(seen: Visit, *, returned: str | None, sandbox: bool, now: datetime) -
         credits=seen.receipt.credits if seen.receipt else seen.quote.credits,
         price_cents=seen.quote.price_cents,
         version=version(seen, now=now),
-        on_chain=not METHODS[seen.attempt.method].requires_browser,
+        method_id=seen.attempt.method,
         sandbox=sandbox,
         paid=_paid(seen, seen.receipt) if seen.receipt else None,
         deposit=deposit if kind in {Kind.DEPOSIT, Kind.LAPSED} else None,
@@ -154,6 +156,8 @@ def _kind(seen: Visit, *, returned: str | None, now: datetime) -> Kind:
             return Kind.LAPSED if seen.action.expires_at <= now else Kind.DEPOSIT
         case CheckoutAction():
             return Kind.WAITING if returned == RETURNED_PAID else Kind.UNPAID
+        case X402Action():
+            return Kind.EXPIRED if seen.action.expires_at <= now else Kind.SIGNING
     return _BY_STATE.get(AttemptState(seen.attempt.state), Kind.BUSY)
 
 
@@ -175,10 +179,18 @@ def _means(seen: Visit, receipt: Receipt) -> str:
     """What was paid with, in a word or two."""
     if receipt.total_cents == 0:
         return "Promotion code"
+    if seen.attempt.method == X402.method_id:
+        return f"USDC on {_chain(receipt)}"
     if not METHODS[seen.attempt.method].requires_browser:
         return "USDC on Base"
     kind = str(receipt.details.get("type", "card"))
     return "Bank account" if kind.endswith(("bank_account", "debit")) else kind.replace("_", " ").capitalize()
+
+
+def _chain(receipt: Receipt) -> str:
+    """Where it was paid, as people call it."""
+    network = NETWORKS.get(str(receipt.details.get("network")))
+    return network.name.replace("-", " ").title() if network is not None else "chain"
 
 
 def _deposit(action: DepositAction) -> Deposit:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from api.pages.screens import Kind, Paid, Screen
+from billing.packs import STRIPE_X402, X402
 
 
 class Tone(enum.StrEnum):
@@ -102,12 +103,13 @@ _MORE: Final = Words(
 )
 _LATE: Final = "The offer had expired before the payment arrived; it was honoured all the same."
 
-_ON_CHAIN: Final = {
-    Kind.PROCESSING: Words(
-        "Transfer seen",
-        "Your transfer was seen and is being confirmed. This usually takes less than a minute.",
-        "Do not send it again: there is nothing left to do.",
-    ),
+_CONFIRMING: Final = Words(
+    "Transfer seen",
+    "Your transfer was seen and is being confirmed. This usually takes less than a minute.",
+    "Do not send it again: there is nothing left to do.",
+)
+_BY_DEPOSIT: Final = {
+    Kind.PROCESSING: _CONFIRMING,
     Kind.EXPIRED: Words(
         "The time to pay is over",
         "Please do not send anything any more. To pay, ask whoever sent you this link for a new one.",
@@ -120,6 +122,17 @@ _ON_CHAIN: Final = {
         tone=Tone.WARN,
     ),
 }
+
+_BY_SIGNATURE: Final = {
+    Kind.SIGNING: Words(
+        "Waiting for a wallet's signature",
+        "The program that asked for this payment pays it by itself, from a wallet of its own.",
+        "There is nothing for you to do here. Please do not send anything.",
+    ),
+    Kind.PROCESSING: _CONFIRMING,
+}
+
+_BY_METHOD: Final = {STRIPE_X402.method_id: _BY_DEPOSIT, X402.method_id: _BY_SIGNATURE}
 
 NOT_FOUND: Final = Words(
     "Payment not found",
@@ -154,9 +167,7 @@ def words(shown: Screen) -> Words:
         return _of_paid(shown.paid)
     if shown.kind is Kind.PROCESSING and shown.reason is not None:
         return _CHECKED
-    if shown.on_chain and shown.kind in _ON_CHAIN:
-        return _ON_CHAIN[shown.kind]
-    return _BY_KIND[shown.kind]
+    return _BY_METHOD.get(shown.method_id, {}).get(shown.kind) or _BY_KIND[shown.kind]
 
 
 def _of_paid(paid: Paid) -> Words:

@@ -24,6 +24,16 @@ def environment(**given: str) -> dict[str, str]:
     return {"PYTHONPATH": paths, "PYTHONUNBUFFERED": "1", "LC_ALL": "C.UTF-8", "PATH": os.defpath, **given}
 
 
+def persons_environment() -> dict[str, str]:
+    """That of a child that runs a tool of the person's own, as npm is: its index, its proxy and its cache stand there.
+
+    Without our settings, in which the secrets are.
+    """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PURSER_")}
+    ours = environment()
+    return {**ours, **inherited, "PYTHONPATH": ours["PYTHONPATH"]}
+
+
 def module(name: str, *arguments: str) -> list[str]:
     """The command line that runs one of our modules. `-P`: a folder of the same name where we stand does not count."""
     return [sys.executable, "-P", "-m", name, *arguments]

@@ -1,4 +1,4 @@
-"""What a service with no settings brings along: PostgreSQL and the sandbox, below its data directory.
+"""What a service with no settings brings along: PostgreSQL and the sandbox, below its data directory; a chain if asked.
 
 Theory of operation
 -------------------
@@ -26,7 +26,7 @@ from api.postgres.connection import ask
 from api.postgres.server import Server, Watch
 from api.postgres.unavailable import PostgresUnavailable
 from api.reasons import UNUSABLE_SETTINGS, CannotGoOn
-from api.running import local_sandbox, migrating, remembered
+from api.running import local_chain, local_sandbox, migrating, remembered
 from api.running.children import is_free
 from api.running.remembered import Remembered
 from api.settings import Settings
@@ -51,6 +51,9 @@ def completed(settings: Settings) -> Iterator[Settings]:
             settings = running.enter_context(database(settings))
         if settings.stripe_secret_key is None:
             settings = running.enter_context(_sandbox(settings))
+        if settings.local_chain:
+            chain = running.enter_context(local_chain.running(settings.data_dir))
+            settings = local_chain.with_chain(settings, chain)
         yield settings
 
 
@@ -142,7 +145,7 @@ def attached(settings: Settings) -> Iterator[Settings]:
     known = remembered.recall(settings.data_dir)
     port = running_port(settings.data_dir, known)
     if port is not None:
-        yield _with_running_sandbox(_with_database(settings, port, known), known)
+        yield _with_running_chain(_with_running_sandbox(_with_database(settings, port, known), known))
         return
     with database(settings) as found:
         yield found
@@ -212,6 +215,11 @@ def _with_running_sandbox(settings: Settings, known: Remembered) -> Settings:
     if settings.stripe_secret_key is not None or port is None or is_free(local_sandbox.HOST, port):
         return settings
     return _with_sandbox(settings, local_sandbox.address(port), known)
+
+
+def _with_running_chain(settings: Settings) -> Settings:
+    chain = local_chain.found(settings.data_dir) if settings.x402_network is None else None
+    return settings if chain is None else local_chain.with_chain(settings, chain)
 
 
 def _url(user: str, password: str, port: int) -> str:

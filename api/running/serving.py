@@ -173,6 +173,12 @@ def _hand_over(settings: Settings) -> None:
         "STRIPE_SECRET_KEY": settings.stripe_secret_key,
         "STRIPE_WEBHOOK_SECRETS": ",".join(one.get_secret_value() for one in settings.stripe_webhook_secrets),
         "STRIPE_API_BASE": settings.stripe_api_base,
+        "LOCAL_CHAIN": settings.local_chain,
+        "X402_NETWORK": settings.x402_network,
+        "X402_RPC_URL": settings.x402_rpc_url,
+        "X402_TREASURY": settings.x402_treasury,
+        "X402_GAS_KEY": settings.x402_gas_key,
+        "X402_GAS_GWEI_PER_HOUR": settings.x402_gas_gwei_per_hour,
     }
     os.environ.pop("PURSER_MIGRATE_URL", None)
     for name, value in given.items():

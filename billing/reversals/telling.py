@@ -31,6 +31,8 @@ _SUMMARIES: Final[Mapping[tuple[ReversalKind, Told], str]] = {
     (ReversalKind.REFUND, Told.PENDING): "A refund of this payment is on its way; its credits are taken back.",
     (ReversalKind.REFUND, Told.REFUNDED): "This payment was refunded; its credits are taken back.",
     (ReversalKind.REFUND, Told.REJECTED): "The refund did not go through; its credits are back.",
+    (ReversalKind.REORGANIZATION, Told.REFUNDED): "The chain has thrown this payment out; its credits are taken back.",
+    (ReversalKind.REORGANIZATION, Told.REJECTED): "The payment is back on the chain, and so are its credits.",
     (ReversalKind.DISPUTE, Told.PENDING): "The payer's bank asks about this payment; nothing is taken back yet.",
     (ReversalKind.DISPUTE, Told.DISPUTED): "The payer's bank disputes this payment; its credits are taken back.",
     (ReversalKind.DISPUTE, Told.LOST): "The dispute was decided for the payer; the credits stay taken back.",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -42,6 +42,8 @@ FINALITY: Final = timedelta(seconds=30)
 """Until the next look at one that is granted, or held, and not yet beyond a reorganization."""
 DRIVE_EVERY: Final = timedelta(milliseconds=200)
 """How often somebody who waits for an answer makes a turn."""
+TURN_LEAST_S: Final = 2.0
+"""How long somebody who waits for an answer waits for a turn at least. One that takes longer goes on alone."""
 LONG_UNKNOWN_TRIES: Final = 40
 WINDOW_MARGIN: Final = timedelta(seconds=60)
 
@@ -61,22 +63,41 @@ class Desk:
     screening: Screening
     livemode: bool
     clock: Clock
+    turns: set[asyncio.Task[None]] = field(default_factory=set, repr=False)
+    """Those that go on although nobody waits for them any more. To cut one off is no worse than a crash."""
 
 
 async def drive(desk: Desk, key: Key, *, wait: timedelta) -> Settlement:
     """Turn after turn until the payment is dealt with, at most for so long; the settlement as it stands then.
 
-    Raises nothing that a node or a facilitator does: what is not known then is known later.
+    Raises nothing that a node or a facilitator does: what is not known then is known later. One that does not answer
+    in time is waited for by the turn, and not by the caller.
     """
-    end = asyncio.get_running_loop().time() + wait.total_seconds()
+    clock = asyncio.get_running_loop().time
+    end = clock() + wait.total_seconds()
     while True:
-        await turn(desk, key)
+        is_made = await _turned(desk, key, within_s=max(end - clock(), TURN_LEAST_S))
         row = await records.read(desk.sessions, key)
-        left = end - asyncio.get_running_loop().time()
+        if not is_made:
+            return row
+        left = end - clock()
         if row.state not in {S.CLAIMED, S.SETTLING, S.UNKNOWN} or left <= 0:
             await records.look_again(desk.sessions, key, after_that=AGAIN, now=desk.clock())
             return row
         await asyncio.sleep(min(DRIVE_EVERY.total_seconds(), left))
+
+
+async def _turned(desk: Desk, key: Key, *, within_s: float) -> bool:
+    """Make a turn. False when it takes longer: it then goes on alone."""
+    turning = asyncio.create_task(turn(desk, key), name="settlement-turn")
+    desk.turns.add(turning)
+    turning.add_done_callback(desk.turns.discard)
+    await asyncio.wait({turning}, timeout=within_s)
+    if turning.done():
+        turning.result()
+        return True
+    log.warning("settlement_turn_is_slow", settlement=str(key.settlement_id))
+    return False
 
 
 async def turn(desk: Desk, key: Key) -> None:

@@ -120,15 +120,23 @@ async def _claimable(session: AsyncSession, actor: Actor, attempt_id: UUID, now:
     attempt = await requests.locked_attempt(session, actor.organization_id, attempt_id)
     if quote is None or attempt is None:
         raise LookupError(f"attempt {attempt_id} has lost its quote")
-    if quote.settled_at is not None:
-        raise Refused(Refusal.CREDIT_QUOTE_ALREADY_PAID)
-    if attempt.state == AttemptState.PROCESSING:
-        raise Refused(
-            Refusal.CREDIT_PURCHASE_IN_PROGRESS, recovery={"payment_attempt_id": external("payatt", attempt_id)}
-        )
-    if attempt.state != AttemptState.ACTION_REQUIRED or attempt.cancel_requested_at or attempt.payable_until <= now:
-        raise Refused(Refusal.STATE_CONFLICT, "this attempt can no longer be paid; nothing was taken")
+    refused = obstacle(attempt, quote, now=now)
+    if refused is not None:
+        raise refused
     return attempt
+
+
+def obstacle(attempt: PaymentAttempt, quote: CreditQuote, *, now: datetime) -> Refused | None:
+    """Why no payment is taken for the attempt, nor asked for; none when one is. Pure."""
+    recovery = {"payment_attempt_id": external("payatt", attempt.id)}
+    if quote.settled_at is not None:
+        return Refused(Refusal.CREDIT_QUOTE_ALREADY_PAID)
+    if attempt.state == AttemptState.PROCESSING:
+        return Refused(Refusal.CREDIT_PURCHASE_IN_PROGRESS, recovery=recovery)
+    if attempt.state != AttemptState.ACTION_REQUIRED or attempt.cancel_requested_at or attempt.payable_until <= now:
+        message = "this attempt can no longer be paid; nothing was taken"
+        return Refused(Refusal.STATE_CONFLICT, message, recovery=recovery)
+    return None
 
 
 async def claim_top_up(
@@ -183,6 +191,7 @@ async def _not_claimed(session: AsyncSession, payable: Payable) -> None:
         session, network=requirement.network, asset=requirement.asset, payer=signed.from_, nonce=signed.nonce
     )
     if found is not None:
+        session.expunge(found)  # the transaction ends by the exception, which would take its values back
         raise AlreadyClaimed(found)
     identifier = payable.payment.payment_identifier
     if identifier is None:

@@ -157,7 +157,7 @@ class OwnSubmitter:
         return await self._send(transaction, now)
 
     async def _would_fail(self, row: Settlement, reason: str) -> Submission:
-        """Refused only if nothing was sent and nobody else has carried it out meanwhile: that may have been the reason."""
+        """Refused only if nothing was sent and nobody else has carried it out meanwhile: that may be why."""
         if await self.hashes(row):
             return Submission(Progress.DOUBTFUL, reason)
         if await self._chain.authorization_state(row.payer, row.nonce):
@@ -174,7 +174,8 @@ class OwnSubmitter:
             await self._give_back(wallet, row, used=False, now=now)
             return Submission(Progress.WAITING, "the next try takes the nonce again")
         last = signed[-1]
-        is_over = row.valid_before <= now.timestamp() or row.state not in {S.CLAIMED, S.SETTLING, S.UNKNOWN}
+        # What had arrived is not cleared: a reorganization took it out, or the node that says so is behind.
+        is_over = row.valid_before <= now.timestamp() or row.state == S.FAILED
         if is_over and last.purpose != GasPurpose.CLEARING:
             return await self._replace(wallet, row, last, GasPurpose.CLEARING, now)
         if now - last.created_at >= self._limits.bump_after:

@@ -33,11 +33,13 @@ from rails.evm.eip3009 import (
     address_word,
     domain_separator,
 )
+from rails.evm.failures import NoAnswer, NodeError
 from rails.evm.log_search import Unfinished, Wanted
 from rails.evm.networks import Network
-from rails.evm.rpc import TIMEOUT_S, NoAnswer, NodeError, Rpc
 from rails.rail import OutcomeUnknown, ProviderRefused, RailUnavailable
 
+TIMEOUT_S: Final = 10.0
+"""How long a whole call may take, the connection included."""
 SIGNATURE_GAS_MAX: Final = 3_000_000
 """Gas that a wallet may use to check its signature: a passkey's takes a tenth, an endless loop stops here."""
 GAS_MIN: Final = 21_000
@@ -85,6 +87,8 @@ class Chain:
     def __init__(self, network: Network, rpc_url: str, *, timeout_s: float = TIMEOUT_S) -> None:
         """`rpc_url` may hold a key and is shown nowhere; `timeout_s` bounds each call."""
         self.network = network
+        from rails.evm.rpc import Rpc  # noqa: PLC0415 - web3 takes long to load, and most processes ask no node
+
         self._rpc = Rpc(rpc_url, timeout_s=timeout_s)
 
     def __repr__(self) -> str:

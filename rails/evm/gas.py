@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from eth_utils.address import is_hex_address, to_checksum_address
 from eth_utils.crypto import keccak
@@ -18,8 +18,7 @@ from eth_utils.crypto import keccak
 from rails.evm import recursion
 from rails.evm.eip3009 import CURVE_ORDER, UINT256_MAX
 
-with recursion.limit_kept():
-    from eth_account import Account
+if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
 _KEY: Final = re.compile(r"(?:0x)?([0-9a-fA-F]{64})", re.ASCII)
@@ -107,4 +106,6 @@ def _account_of(private_key: str) -> LocalAccount | None:
     digits = _KEY.fullmatch(private_key)
     if digits is None or not 0 < int(digits[1], 16) < CURVE_ORDER:
         return None
+    with recursion.limit_kept():  # loaded here, because it takes long and most processes have no key
+        from eth_account import Account  # noqa: PLC0415
     return Account.from_key(bytes.fromhex(digits[1]))  # type: ignore[no-any-return]

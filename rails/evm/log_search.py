@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rails.evm.answers import Log
-from rails.evm.rpc import NodeError
+from rails.evm.failures import NodeError
 
 RANGE_BLOCKS_MAX: Final = 500
 """Blocks asked about at once: less than most providers allow, and halved when one allows less."""

@@ -1,5 +1,6 @@
 """One request to a node, and its raw answer.
 
+Loaded when a node is asked for the first time, because web3 takes long to load and most processes never ask one.
 web3 speaks JSON-RPC here, over a transport of ours instead of its `AsyncHTTPProvider`: that one writes the URL into
 its log and its `str`, throws away the body of an HTTP 4xx (where several providers say which range of blocks they would
 have answered), reads a body of any size, and opens a connection for every call. The URL of a node is a secret, since
@@ -17,6 +18,7 @@ import aiohttp
 from pydantic_core import from_json
 
 from rails.evm import recursion
+from rails.evm.failures import NoAnswer, NodeError
 
 with recursion.limit_kept():
     from web3 import AsyncWeb3
@@ -25,8 +27,6 @@ with recursion.limit_kept():
     from web3.types import RPCEndpoint, RPCResponse
 
 CONNECT_TIMEOUT_S: Final = 3.0
-TIMEOUT_S: Final = 10.0
-"""How long a whole call may take, the connection included."""
 CONNECTIONS_MAX: Final = 10
 KEEP_ALIVE_S: Final = 10.0
 """Shorter than any provider's: a connection that the other side is closing would lose the call sent on it."""
@@ -37,28 +37,10 @@ _NO_ANSWER: Final = (aiohttp.ClientError, Web3Exception, OSError, ValueError, Ty
 """What a lost answer, or one that is no JSON-RPC, turns into on its way through aiohttp and web3."""
 
 
-class NoAnswer(Exception):
-    """The node said nothing that can be read. `sent` is False when the request certainly did not leave."""
-
-    def __init__(self, what: str, *, sent: bool) -> None:
-        super().__init__(what)
-        self.sent = sent
-
-
-class NodeError(Exception):
-    """The node answered with an error of JSON-RPC. `said` and `data` are its words, for reading, not for showing."""
-
-    def __init__(self, *, code: int, said: str, data: object) -> None:
-        super().__init__(f"JSON-RPC error {code}")
-        self.code = code
-        self.said = said
-        self.data = data
-
-
 class Rpc:
     """A node behind a URL. Safe to share between tasks of one event loop."""
 
-    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, url: str, *, timeout_s: float) -> None:
         """`url` may hold a key; `timeout_s` bounds a whole call."""
         self._transport = _Transport(url, timeout_s)
         self._web3: AsyncWeb3[_Transport] = AsyncWeb3(self._transport, middleware=[])

@@ -25,17 +25,20 @@ STATE: Final = "state.json"
 NOT_HERE: Final = 3
 WALLET_DOLLARS: Final = 1_000
 GAS_WEI: Final = 10**18
-BLOCK_S: Final = 5
+BLOCK_S: Final = 12
 """A block comes with each transaction, and at least so often: time has to pass for a payment to become final."""
+SLOTS_IN_AN_EPOCH: Final = 1
+"""`safe` is one block behind the head, `finalized` two."""
 STATES_MAX: Final = 1_000
 """Blocks whose state is kept; the rest is forgotten, and nothing is written outside of the folder."""
 BASE_FEE_WEI: Final = 5_000_000
 """What gas costs on Base, about."""
-SAVED_EVERY_S: Final = 2
+SAVED_EVERY_S: Final = 30
+"""And when it ends, unless anvil itself is killed."""
 POLL_S: Final = 0.2
 
 _OPTIONS: Final = (
-    *("--block-time", str(BLOCK_S), "--mixed-mining", "--slots-in-an-epoch", "1"),
+    *("--block-time", str(BLOCK_S), "--mixed-mining", "--slots-in-an-epoch", str(SLOTS_IN_AN_EPOCH)),
     *("--prune-history", str(STATES_MAX), "--base-fee", str(BASE_FEE_WEI), "--state-interval", str(SAVED_EVERY_S)),
 )
 
@@ -81,6 +84,8 @@ def furnish(node: Node, who: Keys) -> None:
     missing = WALLET_DOLLARS * token.DOLLAR - token.balance(node.rpc, who.wallet.address)
     if missing > 0:
         token.mint(node.rpc, owner=owner, to=who.wallet.address, atomic=missing)
+    # Of the blocks before a restart no state is known; now it is of the block that is final.
+    node.rpc("anvil_mine", hex(2 * SLOTS_IN_AN_EPOCH + 1))
 
 
 def description(url: str, who: Keys) -> dict[str, Any]:

@@ -22,9 +22,10 @@ _POLL_S: Final = 0.02
 
 
 class Rpc(Protocol):
-    """One JSON-RPC call."""
+    """Who asks a node."""
 
-    def __call__(self, method: str, *params: Any) -> Any: ...
+    def __call__(self, method: str, *params: Any) -> Any:
+        """One JSON-RPC call."""
 
 
 @cache

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from api.settings import Settings
-from api.wiring import House, build
+from api.wiring import House
 from billing import fulfillment, identity, packs, purchases, quotes, status
 from billing.identity import Actor, Newcomer
 from billing.judging import Judged
@@ -16,6 +16,7 @@ from billing.tables import ProviderRequestRow
 from ledger import ids
 from rails.rail import CheckoutAction, Fact, PaymentSettled, Reference
 from tests.service import CHECKOUT, STRIPE_KEY, Database, Sandbox, sandbox_running
+from tests.warm import house_of
 
 
 @dataclass
@@ -89,13 +90,14 @@ def quiet_database(new_databases: Any) -> Database:
 @pytest.fixture
 async def quiet_house(quiet_database: Database, quiet_sandbox: Sandbox) -> AsyncIterator[House]:
     """A house whose provider sends no letters and which has no worker: nothing happens by itself."""
-    built = build(
+    built = house_of(
         Settings(
             database_url=SecretStr(quiet_database.run_url),
             stripe_secret_key=SecretStr(STRIPE_KEY),
             stripe_api_base=quiet_sandbox.url,
             public_url="http://127.0.0.1:1",
-        )
+        ),
+        "quiet house",
     )
     yield built
     await built.close()

@@ -32,6 +32,12 @@ TOO_OLD = timedelta(hours=23, minutes=10)
 both_methods = pytest.mark.parametrize("method", [CHECKOUT, DEPOSIT])
 
 
+@pytest.fixture(scope="module")
+def quiet_database(new_databases):
+    """A database of this module's own: only so many requests are due at once, and other tests' would come first."""
+    return new_databases("pursuing")
+
+
 async def buy_with_fault(buyer, sandbox, kind, *, method=CHECKOUT, refusal=Refusal.PAYMENT_OUTCOME_UNKNOWN):
     """The attempt that is left when the purchase's one call meets a fault."""
     buyer.method = method

@@ -11,11 +11,13 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 from pydantic import SecretStr
 from sqlmodel import col, select
 
 from api import refunds as sending
+from api.command_line import operators, payments
 from api.http.views import operator as views
 from api.settings import Settings
 from api.wiring import House, build
@@ -32,6 +34,7 @@ from billing.settlement_states import SettlementState
 from billing.settling_tables import Settlement
 from billing.tables import ProviderRequestRow
 from ledger import statements
+from ledger.ids import external
 from ledger.operations import PLATFORM
 from rails.evm.networks import BASE_SEPOLIA
 from rails.money import BalanceTransaction, MoneyFact, RefundSeen
@@ -49,7 +52,7 @@ NOWHERE = "http://127.0.0.1:1"
 
 @pytest.fixture(scope="module")
 def quiet_database(new_databases: Any) -> Database:
-    """A database of this module's own, so that the platform's book holds nothing else."""
+    """A database of this module's own: the platform's book holds nothing else, and what is broken here stays broken."""
     made: Database = new_databases("refunding_on_chain")
     return made
 
@@ -102,8 +105,10 @@ class OnChain(Paid):
         return {row.code: row.balance for row in rows if row.currency in {"USD", "USDC"} and row.balance}
 
     async def problems(self) -> list[str]:
+        """The checks that do not agree, of the organization's book and the platform's."""
         async with snapshot(self.buyer.house.sessions) as session:
-            return [f"{one.check}: {one}" for one in await proofs.problems(session, None, limit=100)]
+            own = await proofs.problems(session, self.buyer.actor.organization_id, limit=100)
+            return [one.check for one in (*own, *await proofs.problems(session, PLATFORM, limit=100))]
 
 
 async def paid_on_chain(buyer: Buyer, *, quote_id: UUID | None = None) -> OnChain:
@@ -321,3 +326,49 @@ async def test_what_was_kept_without_a_grant_is_sent_back_when_an_operator_says_
     with pytest.raises(Refused) as refused:
         await ask(payment, 1)
     assert refused.value.refusal is Refusal.AMOUNT_EXCEEDS_REST
+
+
+async def test_the_command_says_what_to_sign(payment: OnChain, capsys: pytest.CaptureFixture[str]):
+    name, house = external("payatt", payment.attempt_id), payment.buyer.house
+    lines = payments.told(await payments.previewed(house, name, amount_cents=None))
+    assert lines[-1] == "It was paid on chain: you will get a transaction that the treasury has to sign and send."
+    done = await payments.refunded(house, name, amount_cents=None, reason="asked for", key=f"key {name}")
+    operators._say(done)
+    said = capsys.readouterr().out
+    for told in ("from", "to", "data", "what_to_do"):
+        assert done["to_sign"][told] in said
+    again = await payments.refunded(house, name, amount_cents=None, reason="asked for", key=f"key {name}")
+    assert (again["refund_id"], again["to_sign"]) == (done["refund_id"], done["to_sign"])
+
+
+AMOUNT = "UPDATE ledger.operations SET lines[{}] = lines[{}] + 1 WHERE organization_id = $1 AND key = $2"
+
+
+@pytest.mark.parametrize("amount", [10, 16], ids=["dollars", "USDC"])
+async def test_a_grant_whose_dollars_or_usdc_were_changed_is_found(payment: OnChain, quiet_database: Database, amount):
+    """In a line of six numbers the fourth is the amount; the first line are the credits."""
+    assert await payment.problems() == []
+    key = f"grant:{PAYMENT_KIND}:{payment.payment_id}"
+    await as_owner(quiet_database, AMOUNT.format(amount, amount), payment.buyer.actor.organization_id, key)
+    assert "payment is granted" in await payment.problems()
+
+
+@pytest.mark.parametrize("amount", [4, 10], ids=["dollars", "USDC"])
+async def test_a_kept_payment_whose_dollars_or_usdc_were_changed_is_found(
+    buyer: Buyer, quiet_database: Database, amount
+):
+    payment = await second_payment(buyer, sends_back=False)
+    assert await payment.problems() == []
+    key = f"unallocated:{PAYMENT_KIND}:{payment.payment_id}"
+    await as_owner(quiet_database, AMOUNT.format(amount, amount), PLATFORM, key)
+    assert await payment.problems() == ["payment is unallocated"]
+
+
+async def as_owner(database: Database, statement: str, *arguments: object) -> None:
+    """Change a row as the owner can, whom no trigger stops."""
+    connection = await asyncpg.connect(database.owner_url)
+    try:
+        await connection.execute("SET session_replication_role = replica")
+        assert await connection.execute(statement, *arguments) == "UPDATE 1"
+    finally:
+        await connection.close()

@@ -17,6 +17,12 @@ from tests.service import free_port
 SESSIONS = "/v1/checkout/sessions"
 
 
+@pytest.fixture(scope="module")
+def quiet_database(new_databases):
+    """A database of this module's own: only so many requests are due at once, and other tests' would come first."""
+    return new_databases("requests")
+
+
 def fault(sandbox, kind):
     sandbox.fault(kind, SESSIONS, method="POST", times=1)
 

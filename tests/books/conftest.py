@@ -4,9 +4,10 @@ import asyncpg
 import pytest
 
 from api.wiring import async_url
-from billing.database import Sessions, engine, sessions
+from billing.database import Sessions, sessions
 from tests.books.books import Owner
 from tests.service import Database
+from tests.warm import engine_of
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +19,7 @@ def database(new_databases: Callable[[str], Database]) -> Database:
 @pytest.fixture
 async def books(database) -> AsyncIterator[Sessions]:
     """Sessions of the run role on a migrated database."""
-    on = engine(async_url(database.run_url))
+    on = engine_of(async_url(database.run_url), "books")
     yield sessions(on)
     await on.dispose()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
 
 from tests.browser.walking import PATIENCE_MS, OpenPage
 
@@ -24,8 +24,9 @@ ARGUMENTS = [
 ]
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
+    """One for the tests of a module, which run in its event loop; each page is in a context of its own."""
     if CHROMIUM is None:
         pytest.skip("NOT RUN: chromium is not installed (on Debian: apt-get install chromium fonts-dejavu-core)")
     async with async_playwright() as playwright:
@@ -34,16 +35,18 @@ async def browser() -> AsyncIterator[Browser]:
         await started.close()
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
     """A page as of a person with a browser of his own, on a phone.
 
     Whatever a page complains of fails the test, but for answers of 4xx and 5xx where the page `may_fail`.
     """
     complaints: list[str] = []
+    contexts: list[BrowserContext] = []
 
     async def opened(*, may_fail: bool = False, **options: Any) -> Page:
         context = await browser.new_context(viewport={"width": 390, "height": 844}, **options)
+        contexts.append(context)
         context.set_default_timeout(PATIENCE_MS)
         page = await context.new_page()
 
@@ -56,4 +59,6 @@ async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
         return page
 
     yield opened
+    for context in contexts:
+        await context.close()
     assert complaints == []

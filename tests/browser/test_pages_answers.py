@@ -1,4 +1,4 @@
-"""What `/pay/{attempt}` answers when there is nothing to show: over ASGI, with a database that is not there."""
+"""What `/pay/{attempt}` answers to whoever is no browser, and over ASGI when its database is not there."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from api import wiring
 from api.pages.routes import PAGES
 from api.settings import Settings
 from ledger.ids import external
+from tests.service import Agent
 
 LINK = f"/pay/{external('payatt', UUID(int=7))}"
 
@@ -79,3 +80,20 @@ def test_a_fault_of_ours_is_a_page_too(client: TestClient[Litestar], monkeypatch
     assert "Something went wrong" in answer.text
     assert "lost its quote" not in answer.text
     assert [line["event"] for line in lines] == ["page_failed"]
+
+
+def test_a_visit_and_its_state_say_no_more_than_they_must(agent: Agent, http: httpx.Client) -> None:
+    bought = agent.buy(agent.quote())
+    link = bought["checkout_handoff_url"]
+    answer = http.get(link, headers={"user-agent": "Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)"})
+    assert (answer.status_code, answer.headers["location"], answer.content) == (303, bought["checkout_url"], b"")
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    state = http.get(f"{link}/state").json()
+    assert state.keys() == {"state", "version"}
+    assert state["state"] == "action_required"
+    assert http.get(f"{link}/state").json() == state
+    unknown = link[:-8] + "00000000"
+    assert http.get(unknown).status_code == 404
+    assert "Payment not found" in http.get(unknown).text
+    assert http.get(f"{unknown}/state").status_code == 404

@@ -21,7 +21,7 @@ from billing.attempts import AttemptState
 from billing.handoff import Visit
 from billing.tables import CreditQuote, PaymentAttempt, Receipt
 from ledger.ids import external
-from rails.rail import Action, CheckoutAction, DepositAction
+from rails.rail import Action, CheckoutAction, DepositAction, X402Action
 
 NOW = datetime(2026, 11, 21, 8, 30, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -37,6 +37,7 @@ DEPOSIT = DepositAction(
     token_amount_atomic=5_000_000,
     expires_at=LATER,
 )
+SIGNATURE = X402Action(f"{external('payatt', ATTEMPT)}:1", {"payTo": "0xTreasury", "amount": "5000000"}, LATER)
 HOSTILE = "<script>alert(1)</script>\"'&{kind}"
 
 
@@ -113,14 +114,21 @@ def saying(seen: Visit, reason: str) -> Visit:
 
 
 DEPOSITED = {"subtotal_cents": 0, "discount_cents": 0, "tax_cents": 0}
-X402 = "stripe_x402.exact.usdc"
+X402, WALLET = "stripe_x402.exact.usdc", "x402.exact.usdc"
 WAITS = visit(AttemptState.ACTION_REQUIRED, action=CHECKOUT)
 ASKS = visit(AttemptState.ACTION_REQUIRED, action=DEPOSIT, method=X402)
+SIGNS = visit(AttemptState.ACTION_REQUIRED, action=SIGNATURE, method=WALLET)
+BY_WALLET = {"network": "eip155:84532", "payer": "0xPayer", "transaction_hash": "0xHash"}
 SCREENS = {
     "unpaid": shown(WAITS, returned="0"),
     "waiting": shown(WAITS, returned="1"),
     "deposit": shown(ASKS),
     "lapsed": shown(ASKS, now=LATER),
+    "signing": shown(SIGNS),
+    "signing is over": shown(SIGNS, now=LATER),
+    "processing by wallet": shown(visit(AttemptState.PROCESSING, method=WALLET)),
+    "paid by wallet": shown(paid(WALLET, details=BY_WALLET)),
+    "failed by wallet": shown(saying(visit(AttemptState.FAILED, method=WALLET), "It was not sent (paused: by owner).")),
     "processing": shown(visit(AttemptState.PROCESSING)),
     "processing on chain": shown(visit(AttemptState.PROCESSING, method=X402)),
     "busy": shown(visit(AttemptState.CREATED)),
@@ -198,6 +206,7 @@ def test_a_page_shows_nothing_of_organization_agent_balance_or_provider(name: st
     text = page.of_screen(SCREENS[name])
     private = [external("org", ORGANIZATION), external("agt", AGENT), external("quote", QUOTE), "the-agents-key"]
     private += [CHECKOUT.session_id, DEPOSIT.payment_intent_id, "4242", *map(str, (ORGANIZATION, AGENT, OPERATION))]
+    private += ["0xTreasury", "0xPayer", "0xHash"]
     assert [secret for secret in private if secret in text] == []
     assert not re.search(r"\b(organi[sz]ation|agent|balance|pi_\w|cs_\w)", Outline(text).text, re.IGNORECASE)
 
@@ -254,6 +263,11 @@ def test_a_failed_page_gives_the_reason_in_plain_words() -> None:
         ("paid twice", ["Payment received", "A second payment of 5.00 USD arrived; it is kept"]),
         ("paid second", ["This payment was canceled", "A second payment of 5.00 USD arrived."]),
         ("looked at", ["A person is looking at it.", "Please do not pay again"]),
+        ("signing", ["Waiting for a wallet's signature", "nothing for you to do here", "updates by itself"]),
+        ("signing is over", ["This payment link has expired", "Nothing was taken."]),
+        ("processing by wallet", ["Transfer seen", "Do not send it again"]),
+        ("paid by wallet", ["Payment received", "USDC on Base Sepolia"]),
+        ("failed by wallet", ["The payment did not work", "It was not sent (paused: by owner)."]),
         ("arrived in part", ["300 of 500 cents have arrived.", "Please do not pay again"]),
     ],
 )

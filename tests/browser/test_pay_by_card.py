@@ -7,10 +7,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 from playwright.async_api import expect
 
 from tests.browser.walking import OpenPage, hosted_page, session_of, sessions_made, turns
 from tests.service import Agent, Sandbox, Service
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 BOT = {"user-agent": "Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)"}
 
@@ -156,23 +159,6 @@ async def test_while_the_provider_is_away_the_page_tries_again_by_itself(
     assert (answer.status, answer.headers["retry-after"]) == (503, "5")
     await turns(page, "busy", "One moment, please")
     await expect(page.locator("#pay")).to_be_visible(timeout=15_000)
-
-
-def test_a_visit_and_its_state_say_no_more_than_they_must(agent: Agent, http: httpx.Client) -> None:
-    bought = bought_by(agent)
-    link = bought["checkout_handoff_url"]
-    answer = http.get(link, headers=BOT)
-    assert (answer.status_code, answer.headers["location"], answer.content) == (303, bought["checkout_url"], b"")
-    assert answer.headers["cache-control"] == "no-store"
-    assert answer.headers["referrer-policy"] == "no-referrer"
-    state = http.get(f"{link}/state").json()
-    assert state.keys() == {"state", "version"}
-    assert state["state"] == "action_required"
-    assert http.get(f"{link}/state").json() == state
-    unknown = link[:-8] + "00000000"
-    assert http.get(unknown).status_code == 404
-    assert "Payment not found" in http.get(unknown).text
-    assert http.get(f"{unknown}/state").status_code == 404
 
 
 def _completed(sandbox: Sandbox, bought: dict[str, Any]) -> str:

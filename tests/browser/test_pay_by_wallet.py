@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 
+import pytest
 import zxingcpp
 from PIL import Image
 from playwright.async_api import Page, expect
 
 from tests.browser.walking import OpenPage, turns
 from tests.service import DEPOSIT, Agent, Sandbox, Service
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def _read_code(page: Page) -> list[str]:

@@ -27,16 +27,16 @@ def payee():
 
 def test_the_lock_file_pins_versions_and_names_no_host():
     lock = json.loads((packages.HERE / "package-lock.json").read_text())
-    packages = {name: entry for name, entry in lock["packages"].items() if name}
-    assert packages["node_modules/@foundry-rs/anvil"]["version"] == "1.7.1"
-    assert not [name for name, entry in packages.items() if "resolved" in entry]
+    pinned = {name: entry for name, entry in lock["packages"].items() if name}
+    assert pinned["node_modules/@foundry-rs/anvil"]["version"] == "1.7.1"
+    assert not [name for name, entry in pinned.items() if "resolved" in entry]
     # The index that the lock was made from has no binaries for other platforms, so their hashes are unknown.
-    unhashed = {name.rpartition("/")[2] for name, entry in packages.items() if "integrity" not in entry}
+    unhashed = {name.rpartition("/")[2] for name, entry in pinned.items() if "integrity" not in entry}
     assert unhashed == {"anvil-darwin-amd64", "anvil-darwin-arm64", "anvil-linux-arm64", "anvil-win32-amd64"}
 
 
 def test_without_npm_the_reason_is_said(monkeypatch, tmp_path):
-    monkeypatch.setattr(chains, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(packages, "CACHE", tmp_path / "cache")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(packages.NotHere, match="Node and npm"):
         packages.npm_packages()
@@ -50,7 +50,7 @@ def test_without_npm_the_reason_is_said(monkeypatch, tmp_path):
     ],
 )
 def test_what_npm_cannot_get_is_said_and_nothing_half_made_stays(monkeypatch, tmp_path, npm, reason):
-    monkeypatch.setattr(chains, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(packages, "CACHE", tmp_path / "cache")
     for program in ("npm", "node"):
         (tmp_path / program).write_text(f"#!/bin/sh\n{npm}\n")
         (tmp_path / program).chmod(0o755)

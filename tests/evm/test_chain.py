@@ -301,6 +301,9 @@ async def test_transfers_between_two_are_found_and_no_others(chain, payer, token
     assert [int.from_bytes(log.data, "big") for log in found] == [AMOUNT, 2 * AMOUNT]
     assert [log.block_number for log in found] == [start + 1, start + 2]
     assert await chain.find_transfers(PAYEE, payer.address, from_block=start) == []
+    assert await chain.find_transfers(payer.address, PAYEE, from_block=start, to_block=start + 1) == found[:1]
+    with pytest.raises(RailUnavailable, match="has not come to block"):
+        await chain.find_transfers(payer.address, PAYEE, from_block=start, to_block=await chain.head() + 1)
 
 
 async def test_one_chain_serves_many_tasks(chain, payer):

@@ -7,8 +7,8 @@ from eth_account import Account
 from eth_account.messages import encode_typed_data
 from eth_utils.crypto import keccak
 
-from tests.evm.anvil import CHAIN_ID
 from sandbox.chain.contract.compile import CONTRACTS, SETTINGS, SOLC, source_sha256
+from tests.evm.anvil import CHAIN_ID
 from tests.evm.usdc import (
     CANCEL_BYTES,
     CANCEL_VRS,

@@ -15,6 +15,27 @@ from sandbox.chain import token as on_chain
 from sandbox.chain.token import ADDRESS, NAME, VERSION, artefact, call_data
 from tests.evm.anvil import CHAIN_ID, Anvil, RpcError
 
+__all__ = [
+    "ADDRESS",
+    "CANCEL_BYTES",
+    "CANCEL_VRS",
+    "NAME",
+    "RECEIVE_BYTES",
+    "RECEIVE_VRS",
+    "TRANSFER_BYTES",
+    "TRANSFER_VRS",
+    "TYPES",
+    "VERSION",
+    "Authorization",
+    "Payer",
+    "Token",
+    "artefact",
+    "call_data",
+    "new_contract_payer",
+    "new_payer",
+    "place_token",
+]
+
 AUTHORIZATION_WINDOW_S = 600
 _AUTHORIZED = "(address,address,uint256,uint256,uint256,bytes32,"
 TRANSFER_BYTES = f"transferWithAuthorization{_AUTHORIZED}bytes)"

@@ -1,7 +1,11 @@
-"""Clients that begin a body and do not end it: they are answered in time, and they leave nothing in the log."""
+"""Clients that begin a body and do not end it: they are answered in time, and they leave nothing in the log.
+
+And those that are answered before their body has come: they are told that the connection ends.
+"""
 
 import json
 import socket
+from http.client import HTTPResponse
 
 import pytest
 
@@ -29,3 +33,39 @@ def test_who_leaves_before_the_body_is_complete_is_one_line_in_the_log(service, 
         connection.sendall(f"POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n{{".encode())
     until(lambda: len(requests_to(service, path)) == before + 1)
     assert service.log().count('"level":"error"') == faults
+
+
+@pytest.fixture
+def line(service):
+    """A connection to the service, for requests that are sent in pieces."""
+    with socket.create_connection((HOST, int(service.url.rpartition(":")[2])), timeout=10) as connection:
+        yield connection
+
+
+def answered(line):
+    answer = HTTPResponse(line)
+    answer.begin()
+    return answer.status, answer.headers["connection"], answer.read()
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        ("POST /v1/credit-quotes HTTP/1.1\r\nhost: a\r\ncontent-length: 10", 401),
+        ("POST /v1/credit-quotes HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked", 401),
+        ("POST /v1/agent-signups HTTP/1.1\r\nhost: a\r\ncontent-length: 10000000", 413),
+        ("POST /v1/nowhere HTTP/1.1\r\nhost: a\r\ncontent-length: 10", 404),
+    ],
+)
+def test_who_is_answered_before_the_body_has_come_is_told_that_the_connection_ends(line, head, status):
+    line.sendall(f"{head}\r\n\r\n".encode())
+    assert answered(line)[:2] == (status, "close")
+    assert line.recv(1) == b""
+
+
+def test_a_body_that_was_read_and_one_that_is_empty_leave_the_connection_open(line):
+    whole = "POST /v1/agent-signups HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}"
+    empty = "POST /v1/credit-quotes HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n"
+    for request, status in ((whole, 400), (empty, 401), ("GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n", 200)):
+        line.sendall(request.encode())
+        assert answered(line)[:2] == (status, None)

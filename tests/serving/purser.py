@@ -1,6 +1,5 @@
 """`purser` as a person runs it: a process of its own in some folder, and what it starts."""
 
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -10,12 +9,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from api.cli import main
+from tests.programs import started
 from tests.service import ROOT, free_port
 
 START_TIMEOUT_S = 60.0
@@ -30,7 +31,9 @@ def environment(**given: str) -> dict[str, str]:
     return inherited | {"PYTHONPATH": str(ROOT), "PURSER_SANDBOX_PORT": "0"} | given
 
 
-def purser(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+def purser(
+    folder: Path, *arguments: str, within_s: float = START_TIMEOUT_S, **settings: str
+) -> subprocess.CompletedProcess[str]:
     """One command that ends by itself."""
     return subprocess.run(
         [*COMMAND, *arguments], cwd=folder, env=environment(**settings), capture_output=True, text=True,
@@ -38,30 +41,20 @@ def purser(folder: Path, *arguments: str, **settings: str) -> subprocess.Complet
     )  # fmt: skip
 
 
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["api.cli", __name__])
-
-
 def typed(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """The same in a fork of a process that has imported everything: most of a command's time is its imports."""
+    """The same in a fork of a process that has imported everything."""
     with tempfile.TemporaryDirectory() as kept:
-        files = Path(kept) / "stdout", Path(kept) / "stderr"
-        child = FORKS.Process(target=_run, args=(folder, arguments, environment(**settings), files))
-        child.start()
+        stdout, stderr = Path(kept) / "stdout", Path(kept) / "stderr"
+        run = partial(_run, arguments)
+        child = started(run, said=stdout, errors=stderr, environment=environment(**settings), folder=folder)
         child.join(START_TIMEOUT_S)
         if child.exitcode is None:
             child.kill()
             child.join()
-        stdout, stderr = (file.read_text() for file in files)
-        return subprocess.CompletedProcess(arguments, int(child.exitcode or 0), stdout, stderr)
+        return subprocess.CompletedProcess(arguments, int(child.exitcode or 0), stdout.read_text(), stderr.read_text())
 
 
-def _run(folder: Path, arguments: tuple[str, ...], variables: dict[str, str], files: tuple[Path, Path]) -> None:
-    for number, file in enumerate(files, 1):
-        os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY), number)
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(variables)
+def _run(arguments: tuple[str, ...]) -> None:
     sys.argv = ["purser", *arguments]
     main()
 

@@ -124,7 +124,7 @@ def test_a_restored_database_is_the_same_down_to_owners_grants_and_rows(
     made = purser(folder, "backup", "at night.purser", **urls(database))
     assert made.returncode == 0, made.stderr
     assert (folder / "at night.purser").stat().st_mode & 0o777 == 0o600
-    done = purser(folder, "restore", "at night.purser", **empty.settings(database))
+    done = typed(folder, "restore", "at night.purser", **empty.settings(database))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "verified: journal, balances, lots and hash chain agree" in done.stdout
     assert "reads the provider's events since 2026-11-01" in done.stdout

@@ -42,7 +42,7 @@ def test_check_names_the_table_that_the_run_role_can_write(folder, database):
 
 
 def test_check_is_content_with_the_run_role_as_it_is_migrated(folder, database):
-    ended = purser(folder, "check", PURSER_DATABASE_URL=database.run_url, PURSER_SANDBOX="true")
+    ended = typed(folder, "check", PURSER_DATABASE_URL=database.run_url, PURSER_SANDBOX="true")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "purser_service can read the books and cannot write them" in ended.stdout
 
@@ -99,7 +99,7 @@ def test_production_says_migrate_when_the_schema_is_not_the_newest(folder, pytes
 
 
 def test_migrating_the_embedded_database_twice_is_harmless(folder):
-    first, second = purser(folder, "migrate"), purser(folder, "migrate")
+    first, second = purser(folder, "migrate"), typed(folder, "migrate")
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert second.stdout.startswith("The schema is the newest already")
     books = typed(folder, "books", "org_platform")
@@ -220,16 +220,6 @@ def test_what_is_a_database_url_is_left_as_it_is(rest):
 def test_a_mistyped_url_for_migrating_names_its_own_variable(folder, database):
     ended = typed(folder, "migrate", PURSER_DATABASE_URL=database.run_url, PURSER_MIGRATE_URL="nonsense")
     assert (ended.returncode, "PURSER_MIGRATE_URL" in ended.stderr) == (2, True), ended.stderr
-
-
-def test_the_demo_walks_both_rails_and_leaves_nothing(folder: Path):
-    ended = purser(folder, "demo")
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "16/16" in ended.stdout
-    assert "credits still            1000" in ended.stdout
-    assert ended.stdout.count("balanced") == 2
-    assert "make serve" in ended.stdout
-    assert list(folder.iterdir()) == []
 
 
 def test_a_database_of_a_schema_that_is_not_known_is_refused_in_words(folder, pytestconfig):

@@ -10,43 +10,34 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from api.running import children, embedding, remembered
-from tests.serving.purser import named, serving, typed
+from tests.serving.conftest import plant
+from tests.serving.purser import descendants, named, serving, typed
 
 PRIVATE = 0o600
-PLANTED = ("segno", "signal", "multiprocessing", "structlog", "asyncpg")
-"""Modules that a server process imports: ours, the interpreter's before anything of ours runs, and of others."""
 
 
-def test_a_module_in_the_operators_folder_is_not_run_by_the_service(folder):
-    for name in PLANTED:
-        (folder / f"{name}.py").write_text(f"open({str(folder / 'ran')!r}, 'a').write({name!r})\nraise SystemExit(3)\n")
-    with serving(folder) as service:
-        assert named(service.family, "spawn_main")
-    assert not (folder / "ran").exists(), (folder / "ran").read_text()
+def test_a_module_in_the_operators_folder_is_not_run_by_the_service(standing):
+    assert named(descendants(standing.process.pid), "spawn_main")
+    ran = standing.folder / "ran"
+    assert not ran.exists(), ran.read_text()
 
 
 def test_the_installed_command_does_not_run_modules_of_the_folder_either(folder, tmp_path):
     script = tmp_path / "purser"
     script.write_text("from api.cli import main\nif __name__ == '__main__':\n    main()\n")
-    for name in PLANTED:
-        (folder / f"{name}.py").write_text(f"open({str(folder / 'ran')!r}, 'a').write({name!r})\nraise SystemExit(3)\n")
+    plant(folder)
     with serving(folder, command=[sys.executable, str(script)]) as service:
         assert named(service.family, "spawn_main")
     assert not (folder / "ran").exists(), (folder / "ran").read_text()
 
 
-def test_no_secret_stands_on_a_command_line_and_the_logs_are_private_and_follow_no_link(folder):
-    treasure = folder / "treasure"
-    treasure.write_text("mine")
-    (folder / ".purser").mkdir(mode=0o711)
-    (folder / ".purser" / "sandbox.log").symlink_to(treasure)
-    with serving(folder) as service:
-        known = remembered.recall(folder / ".purser")
-        assert named(service.family, "sandbox")
-        for secret in (known.webhook_secret, known.stripe_secret_key, known.service_password, known.migrator_password):
-            assert not named(service.family, secret)
-    log = folder / ".purser" / "sandbox.log"
-    assert treasure.read_text() == "mine"
+def test_no_secret_stands_on_a_command_line_and_the_logs_are_private_and_follow_no_link(standing):
+    known, family = remembered.recall(standing.folder / ".purser"), descendants(standing.process.pid)
+    assert named(family, "sandbox")
+    for secret in (known.webhook_secret, known.stripe_secret_key, known.service_password, known.migrator_password):
+        assert not named(family, secret)
+    log = standing.folder / ".purser" / "sandbox.log"
+    assert (standing.folder / "treasure").read_text() == "mine"
     assert not log.is_symlink()
     assert log.stat().st_mode & 0o777 == PRIVATE
     assert "sandbox ready" in log.read_text()

@@ -11,7 +11,7 @@ import httpx
 from api.running import remembered
 from api.running.children import is_free
 from tests.service import free_port, until
-from tests.serving.purser import is_alive, named, purser, serving, sign_up, typed, whoami
+from tests.serving.purser import descendants, is_alive, named, serving, sign_up, typed, whoami
 
 PRIVATE = 0o600
 
@@ -30,7 +30,7 @@ def test_serve_starts_from_nothing_and_leaves_no_process_no_port_and_no_secret_b
     with serving(folder) as service:
         health = httpx.get(f"{service.url}/healthz").json()
         until(lambda: "Ctrl-C" in service.said())
-        checked = purser(folder, "check")
+        checked = typed(folder, "check")
         books = typed(folder, "books", "org_platform")
         status = service.end(signal.SIGTERM)
     assert health["ok"]
@@ -68,13 +68,12 @@ def test_an_agents_token_still_works_after_ctrl_c_and_after_kill_dash_nine_which
         assert whoami(service.url, token).status_code == 200
 
 
-def test_a_killed_server_process_is_replaced_and_a_second_service_on_the_same_data_is_refused(folder):
-    with serving(folder) as service:
-        [worker] = named(service.family, "spawn_main")
-        os.kill(worker, signal.SIGKILL)
-        until(lambda: not is_alive(worker))
-        assert until(lambda: answers(f"{service.url}/readyz"), within_s=30)
-        second = typed(folder, "serve", "--port", str(free_port()))
+def test_a_killed_server_process_is_replaced_and_a_second_service_on_the_same_data_is_refused(standing):
+    [worker] = named(descendants(standing.process.pid), "spawn_main")
+    os.kill(worker, signal.SIGKILL)
+    until(lambda: not is_alive(worker))
+    assert until(lambda: answers(f"{standing.url}/readyz"), within_s=30)
+    second = typed(standing.folder, "serve", "--port", str(free_port()))
     assert second.returncode == 1
     assert "already runs the PostgreSQL of" in second.stderr
     assert "Traceback" not in second.stderr

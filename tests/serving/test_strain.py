@@ -12,7 +12,6 @@ import httpx
 import pytest
 
 from api.running.serving import HEADERS_WITHIN_MS
-from tests.serving.purser import serving
 
 SILENT = 1_100
 """More than the connections that Granian takes at once by default (1024 a process)."""
@@ -35,21 +34,21 @@ def connect(url: str, said: bytes = b"") -> socket.socket:
     return connection
 
 
-def test_silent_connections_do_not_stop_the_service_and_are_hung_up_on(folder, many_files):
-    with serving(folder) as service, ExitStack() as open_ones:
+def test_silent_connections_do_not_stop_the_service_and_are_hung_up_on(standing, many_files):
+    with ExitStack() as open_ones:
         waiting = select.poll()
         for number in range(SILENT):
             begun = b"GET /healthz HTTP/1.1\r\n" if number % 2 else b""
-            waiting.register(open_ones.enter_context(connect(service.url, begun)), select.POLLIN)
-        assert httpx.get(f"{service.url}/healthz", timeout=3).status_code == 200
+            waiting.register(open_ones.enter_context(connect(standing.url, begun)), select.POLLIN)
+        assert httpx.get(f"{standing.url}/healthz", timeout=3).status_code == 200
         deadline = time.monotonic() + HEADERS_WITHIN_MS / 1000 + 5
         while (ended := len(waiting.poll(0))) < SILENT and time.monotonic() < deadline:
             time.sleep(0.2)
         assert ended == SILENT
 
 
-def test_http_2_is_not_spoken_in_clear(folder):
+def test_http_2_is_not_spoken_in_clear(standing):
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"
-    with serving(folder) as service, connect(service.url, preface) as connection:
+    with connect(standing.url, preface) as connection:
         answer = connection.recv(4096)
     assert not answer or answer.startswith(b"HTTP/1.1 4"), answer

@@ -19,7 +19,7 @@ WAITS_S: Final = {
     "billing.reversals.applying": {"LOOK_AGAIN_AFTER": 2.0},
     "billing.sweeping": {"PAYABLE_GRACE": 1.0, "WISH_AFTER": 2.0},
     "billing.looking": {"POLLED_APART": 3.0, "RETURNED_APART": 1.0},
-    "webhooks.inbox": {"CLAIM_FOR": 6.0, "_FIRST_RETRY": 0.5, "_RETRY_MAX": 5.0},
+    "webhooks.inbox": {"CLAIM_FOR": 6.0, "PATIENT_RETRY": 2.0, "_FIRST_RETRY": 0.5, "_RETRY_MAX": 5.0},
     "webhooks.paging": {"NOT_NEARER": 1.5, "OVERLAP": 20.0},
 }
 """Module → constant → seconds instead."""

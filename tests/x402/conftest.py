@@ -6,6 +6,7 @@ a test module: rewinding one below a running service would be a reorganization.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
@@ -27,7 +28,7 @@ from tests.x402.chains import OnChain, chain_running, key_of
 from tests.x402.javascript import JavaScriptClient, javascript_client
 from tests.x402.paying import Pay, pay_with_python
 from tests.x402.rpc_proxy import RpcProxy, rpc_proxy_running
-from tests.x402.till import Till, till_open
+from tests.x402.till import Till, assert_verifies, till_open
 
 __all__ = ["anvil", "contract_payer", "gas_wallet", "payer", "rewound", "token"]
 
@@ -141,8 +142,11 @@ def start_on_chain(
 
 
 @pytest.fixture(scope="module")
-def tills_database(new_databases: Callable[[str], Database]) -> Database:
-    return new_databases("till")
+def tills_database(new_databases: Callable[[str], Database]) -> Iterator[Database]:
+    """The module's database; at its end all that its tests left behind verifies."""
+    database = new_databases("till")
+    yield database
+    asyncio.run(assert_verifies(database))
 
 
 @pytest.fixture
@@ -154,9 +158,7 @@ def shared_chain(anvil: Anvil, token: Token, rewound: None) -> OnChain:
 
 
 @pytest_asyncio.fixture
-async def open_till(
-    shared_chain: OnChain, tills_database: Database
-) -> AsyncIterator[Callable[..., Awaitable[Till]]]:
+async def open_till(shared_chain: OnChain, tills_database: Database) -> AsyncIterator[Callable[..., Awaitable[Till]]]:
     """`await open_till(setting=value, …)`: a service in this process on the worker's chain, until the test ends."""
     async with AsyncExitStack() as opened:
 

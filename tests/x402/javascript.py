@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -90,16 +91,31 @@ class JavaScriptClient:
 
 @contextmanager
 def javascript_client() -> Iterator[JavaScriptClient]:
-    """The client, for the length of the block. Raises `NotHere`.
+    """The client, for the length of the block. Raises `NotHere`."""
+    with _beside_the_packages(HERE / SCRIPT) as folder:
+        yield JavaScriptClient(folder)
 
-    The script runs in a folder of its own beside a link to the packages: that is how Node finds them.
-    """
+
+@contextmanager
+def _beside_the_packages(script: Path) -> Iterator[Path]:
+    """A folder with the script and a link to the packages: that is how Node finds them. Raises `NotHere`."""
     packages = npm_packages()
     with tempfile.TemporaryDirectory(prefix="purser-js-") as made:
         folder = Path(made)
-        shutil.copy(HERE / SCRIPT, folder)
+        shutil.copy(script, folder)
         (folder / "node_modules").symlink_to(packages, target_is_directory=True)
-        yield JavaScriptClient(folder)
+        yield folder
+
+
+def main() -> int:
+    """`make buy CLIENT=javascript`: run a script that uses the packages; its exit status, or 3 without them."""
+    script = Path(sys.argv[1])
+    try:
+        with _beside_the_packages(script) as folder:
+            return subprocess.run(["node", script.name, *sys.argv[2:]], cwd=folder, check=False).returncode
+    except NotHere as why:
+        print(f"NOT RUN: {why}", file=sys.stderr)
+        return 3
 
 
 def npm_packages() -> Path:
@@ -158,3 +174,7 @@ def _install(place: Path) -> None:
         if missing := _missing(made):
             raise NotHere(f"npm left out what the lock file pins: {', '.join(missing)}")
         made.rename(place)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

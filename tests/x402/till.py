@@ -1,6 +1,6 @@
 """A service in this process, on a real chain and without a worker: every turn is made when the test says so.
 
-Its clock and the chain's can be moved. At the end of each test all books and all of billing's proofs must verify.
+Its clock and the chain's can be moved. What all tests of a module leave behind must verify: all books, all proofs.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from sqlmodel import col, select
 from api.http.app import app_for
 from api.native import Native
 from api.settings import Settings
-from api.wiring import House, build
+from api.wiring import House, async_url, build
 from billing import proofs
-from billing.database import snapshot
+from billing.database import engine, sessions, snapshot
 from billing.settlement_states import SettlementState as S
 from billing.settling import advancing, claiming, nonces, records
 from billing.settling.records import Key
@@ -78,7 +78,8 @@ class Till:
     @cached_property
     def client(self) -> httpx.AsyncClient:
         """HTTP to the same application, without a socket. Only what no worker and no lane is needed for."""
-        return httpx.AsyncClient(transport=httpx.ASGITransport(app_for(self.house)), base_url=URL, timeout=30)
+        app: Any = app_for(self.house)
+        return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=URL, timeout=30)
 
     # What a payer does
 
@@ -172,15 +173,13 @@ class Till:
     def counts(self) -> dict[str, int]:
         """How many rows there are of all that a payment could leave behind."""
         counted = " UNION ALL ".join(f"SELECT '{name}', count(*) FROM {name}" for name in TABLES)
-        return {name: number for name, number in self.database.rows(counted)}
+        return dict(self.database.rows(counted))
 
     async def books(self, organization_id: UUID) -> dict[str, int]:
         """What stands in each account that is not empty."""
         async with self.house.sessions() as session:
             return {
-                row.code: row.balance
-                for row in await statements.trial_balance(session, organization_id)
-                if row.balance
+                row.code: row.balance for row in await statements.trial_balance(session, organization_id) if row.balance
             }
 
     async def spendable(self, key: Key) -> int:
@@ -191,11 +190,8 @@ class Till:
         return await self.books(PLATFORM)
 
     async def assert_verifies(self) -> None:
-        """All books and all proofs, of everybody."""
-        async with snapshot(self.house.sessions) as session:
-            assert await proofs.problems(session, None, limit=10) == []
-            for (organization_id,) in self.database.rows("SELECT DISTINCT organization_id FROM ledger.operations"):
-                assert await verify_book(session, UUID(str(organization_id))) == []
+        """Everything, as it is in the middle of a test."""
+        await assert_verifies(self.database)
 
 
 @asynccontextmanager
@@ -204,11 +200,11 @@ async def till_open(onchain: OnChain, database: Database, **settings: Any) -> As
     clock = Clock()
     own = {"x402_gas_key": key_of(onchain.new_gas_wallet()), "x402_wait_s": 0, **settings}
     told = onchain.settings(**own)
-    secrets = {name: SecretStr(told.pop(name)) for name in ("x402_gas_key", "x402_rpc_url") if name in told}
+    told |= {name: SecretStr(told[name]) for name in ("x402_gas_key", "x402_rpc_url") if name in told}
     house = build(
         Settings(
             database_url=SecretStr(database.run_url), public_url=URL, worker=False, signups_per_minute=1_000_000,
-            **secrets, **told,
+            **told,
         ),
         clock=clock,
     )  # fmt: skip
@@ -217,11 +213,22 @@ async def till_open(onchain: OnChain, database: Database, **settings: Any) -> As
         if till.native.chain is not None:
             await till.native.check()
         yield till
-        await till.assert_verifies()
     finally:
         if "client" in till.__dict__:
             await till.client.aclose()
         await house.close()
+
+
+async def assert_verifies(database: Database) -> None:
+    """All books and all proofs, of everybody."""
+    connections = engine(async_url(database.run_url))
+    try:
+        async with snapshot(sessions(connections)) as session:
+            assert await proofs.problems(session, None, limit=10) == []
+            for (organization_id,) in database.rows("SELECT DISTINCT organization_id FROM ledger.operations"):
+                assert await verify_book(session, UUID(str(organization_id))) == []
+    finally:
+        await connections.dispose()
 
 
 def as_signed(till: Till, row: Settlement) -> Authorization:

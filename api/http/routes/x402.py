@@ -81,15 +81,19 @@ async def buy(request: AnyRequest) -> Response[Any]:
         place=house.place,
         clock=house.clock,
     )
-    attempt, requirement = await _stored(house, actor, attempt_id)
+    attempt, quote, requirement = await _stored(house, actor, attempt_id)
     offer = _Offer(requirement, request, f"{house.settings.url}{X402.purchase_endpoint}", attempt_id)
-    payment = _payment(request, offer)
+    obstacle = claiming.obstacle(attempt, quote, now=house.clock())
+    payment = _payment(request, offer, obstacle)
     if payment is not None:
         known = await _known(house, requirement, payment)
         if known is not None:
             return await _replayed(request, known, payment, actor, belongs=known.attempt_id == attempt_id)
-    if attempt.state != AttemptState.ACTION_REQUIRED:
+    elif attempt.state != AttemptState.ACTION_REQUIRED:
         return await _told(request, actor.organization_id, attempt)
+    if obstacle is not None:
+        raise obstacle
+    _require_available(native, requirement)
     if payment is None:
         raise Unpaid(offer)
     payable = await _payable(house, native, payment, offer)
@@ -98,9 +102,8 @@ async def buy(request: AnyRequest) -> Response[Any]:
             house.sessions, actor, attempt_id, payable, lease=_lease(native), now=house.clock()
         )
     except AlreadyClaimed as already:
-        return await _replayed(
-            request, already.settlement, payment, actor, belongs=already.settlement.attempt_id == attempt_id
-        )
+        known = already.settlement
+        return await _replayed(request, known, payment, actor, belongs=known.attempt_id == attempt_id)
     return await _settled(request, native, claimed, actor)
 
 
@@ -117,12 +120,12 @@ async def top_up(request: AnyRequest, pack_id: FromPath[str]) -> Response[Any]:
     offer = _Offer(requirement, request, f"{house.settings.url}/v1/x402/top-up/{pack.pack_id}", None)
     payment = _payment(request, offer)
     if payment is None:
-        _require_available(native)
+        _require_available(native, requirement)
         raise Unpaid(offer)
     known = await _known(house, requirement, payment)
     if known is not None:
         return await _replayed(request, known, payment, actor, belongs=await _is_of_pack(house, known, pack))
-    _require_available(native)
+    _require_available(native, requirement)
     payable = await _payable(house, native, payment, offer)
     try:
         claimed = await claiming.claim_top_up(
@@ -208,8 +211,11 @@ def _native(house: House) -> Native:
     return house.native
 
 
-def _require_available(native: Native) -> None:
+def _require_available(native: Native, requirement: Requirement) -> None:
+    """Nobody is asked to sign what could not be carried out: now, or because the service has moved to another chain."""
     reason = native.standing.reason
+    if (requirement.network, requirement.asset) != (native.network.caip2, native.network.token_address):
+        reason = f"payments are taken on {native.network.caip2} now, and this one was asked for on another chain"
     if reason is not None:
         raise Refused(Refusal.PAYMENT_METHOD_UNAVAILABLE, f"{X402.method_id} is not available: {reason}")
 
@@ -232,8 +238,8 @@ def _lease(native: Native) -> timedelta:
     return timedelta(seconds=native.wait_s) + LEASE_BEYOND
 
 
-def _payment(request: AnyRequest, offer: _Offer) -> SignedPayment | None:
-    """What was signed; none when nothing came. Raises `Refused(INVALID_ARGUMENTS)` or `Unpaid`."""
+def _payment(request: AnyRequest, offer: _Offer, obstacle: Refused | None = None) -> SignedPayment | None:
+    """What was signed; none when nothing came. Raises `Refused(INVALID_ARGUMENTS)`, or `obstacle`, else `Unpaid`."""
     given = request.headers.getall(messages.PAYMENT_SIGNATURE.lower(), [])
     if not given and messages.VERSION_1_PAYMENT.lower() in request.headers:
         raise Refused(Refusal.INVALID_ARGUMENTS, messages.USE_VERSION_2)
@@ -244,16 +250,17 @@ def _payment(request: AnyRequest, offer: _Offer) -> SignedPayment | None:
     except Malformed as error:
         raise Refused(Refusal.INVALID_ARGUMENTS, str(error)) from None
     except NotPayable as error:
-        raise Unpaid(offer, error) from None
+        raise obstacle or Unpaid(offer, error) from None
 
 
-async def _stored(house: House, actor: Actor, attempt_id: UUID) -> tuple[PaymentAttempt, Requirement]:
-    """The attempt, and what it is to be paid with as it was stored."""
+async def _stored(house: House, actor: Actor, attempt_id: UUID) -> tuple[PaymentAttempt, CreditQuote, Requirement]:
+    """The attempt and its quote, and what it is to be paid with as it was stored."""
     async with house.sessions() as session:
         attempt = await session.get_one(PaymentAttempt, (actor.organization_id, attempt_id))
+        quote = await session.get_one(CreditQuote, (actor.organization_id, attempt.quote_id))
         key = (actor.organization_id, attempt_id, attempt.request_number)
         row = await session.get_one(ProviderRequestRow, key)
-    return attempt, messages.requirement_of(row.parameters)
+    return attempt, quote, messages.requirement_of(row.parameters)
 
 
 async def _known(house: House, requirement: Requirement, payment: SignedPayment) -> Settlement | None:
@@ -326,7 +333,7 @@ async def _outcome(
     if row.state in {S.SETTLED, S.KEPT}:
         return _answered(request, told, 200, {**_response(row), **NO_STORE}, warnings=warnings, row=row, token=token)
     if row.state == S.FAILED:
-        refused = Refused(Refusal.PAYMENT_FAILED, row.reason, recovery={"payment_attempt_id": attempt_id})
+        refused = Refused(Refusal.PAYMENT_FAILED, row.reason, recovery=views.failed(told))
         return refusal_answers.refusal_of(request, refused, {**_response(row), **NO_STORE})
     told = views.waiting(told, views.status_url(house.settings.url, attempt_id))
     headers = {"retry-after": str(views.RETRY_AFTER_S), "location": told["status_url"], **NO_STORE}

@@ -49,6 +49,12 @@ def _account(found: Status, token: str) -> dict[str, Any]:
     }
 
 
+def failed(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what would be told, that which stays although nothing was paid: the attempt, and the account made for it."""
+    stays = ("payment_attempt_id", "token", "token_status", "agent_id", "organization_id")
+    return {name: told[name] for name in stays if name in told}
+
+
 def waiting(told: Mapping[str, Any], url: str) -> dict[str, Any]:
     """The addition to an answer of which the chain has still to decide."""
     return {**told, "status_url": url, "retry_after_seconds": RETRY_AFTER_S}

@@ -1,1 +1,1 @@
-"""The contracts of the chain: a token that behaves as USDC where Purser relies on it, and a wallet that is a contract."""
+"""The contracts of the chain: a token that behaves as USDC where Purser relies on it, and a wallet of code."""
