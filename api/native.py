@@ -47,6 +47,8 @@ GAS_OF_A_PAYMENT: Final = 150_000
 FIRST_CHECK_S: Final = 5.0
 CHECK_AGAIN_S: Final = 30.0
 CHECK_SOON_S: Final = 2.0
+VERIFYING_AT_ONCE: Final = 8
+VERIFYING_WAIT_S: Final = 20.0
 NOT_CHECKED: Final = "its chain has not been checked yet"
 
 log = structlog.get_logger()
@@ -72,12 +74,15 @@ class Native:
     rail: X402
     desk: Desk
     chain: Chain | None = field(repr=False)
+    chain_for_checks: Chain | None = field(repr=False)
+    """The same node over connections of its own: whoever presents payments must not keep those from settling."""
     treasury: TreasuryRefunds | None = field(repr=False)
     """Prepares what goes back to payers, and sees it on the chain."""
     gas: GasWallet | None = field(repr=False)
     facilitator: Facilitator | None = field(repr=False)
     gas_fee_wei_max: int
     standing: Standing = field(default_factory=Standing)
+    verifying: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(VERIFYING_AT_ONCE), repr=False)
 
     @property
     def terms(self) -> NativeTerms:
@@ -97,18 +102,29 @@ class Native:
 
     async def verified(self, payment: SignedPayment, requirement: Requirement, *, now: datetime) -> claiming.Payable:
         """The payment, if it would settle now. Raises `NotPayable` or `RailUnavailable`."""
-        head_block = 0
-        if self.chain is not None:
+        try:
+            async with asyncio.timeout(VERIFYING_WAIT_S), self.verifying:
+                head_block, balance = await self._checked(payment, requirement, now=now)
+        except TimeoutError:
+            raise RailUnavailable("too many payments are being checked") from None
+        digest = eip3009.digest(payment.authorization, self.network)
+        return claiming.Payable(payment, requirement, digest, head_block, balance, self.desk.submitter.name)
+
+    async def _checked(
+        self, payment: SignedPayment, requirement: Requirement, *, now: datetime
+    ) -> tuple[int, int | None]:
+        """From which block on the payment is looked for, and what its payer has, if that is known."""
+        if self.chain_for_checks is not None:
             sender = self.gas.address if self.gas is not None else self.pay_to
-            head_block = (await Verifier(self.chain, sender=sender).check(payment, requirement, now=now)).head_block
-        elif self.facilitator is not None:
+            verified = await Verifier(self.chain_for_checks, sender=sender).check(payment, requirement, now=now)
+            return verified.head_block, verified.balance
+        if self.facilitator is not None:
             refused = disagreement(payment, requirement, now=now)
             if refused is not None:
                 raise refused
             wire = payment_wire(requirement, payment.authorization, payment.signature, None)
             await self.facilitator.verify(wire, requirement)
-        digest = eip3009.digest(payment.authorization, self.network)
-        return claiming.Payable(payment, requirement, digest, head_block, self.desk.submitter.name)
+        return 0, None
 
     async def check(self) -> None:
         """Look whether the rail can be offered, and remember it. Raises `WrongChain` or `WrongFacilitator`.
@@ -132,7 +148,9 @@ class Native:
             fees = await self.chain.fees()
             if fees.base_fee_wei > self.gas_fee_wei_max:
                 return "gas costs more than this service pays"
-            if await self.chain.ether_of(self.gas.address) < GAS_OF_A_PAYMENT * (fees.base_fee_wei + fees.tip_wei):
+            # A node takes no transaction that the wallet could not pay at the most that is offered for it.
+            most_wei = min(2 * fees.base_fee_wei + fees.tip_wei, self.gas_fee_wei_max)
+            if await self.chain.ether_of(self.gas.address) < GAS_OF_A_PAYMENT * most_wei:
                 return "the wallet that pays gas is empty"
         return None
 
@@ -148,8 +166,9 @@ class Native:
         for turning in turns:
             turning.cancel()
         await asyncio.gather(*turns, return_exceptions=True)
-        if self.chain is not None:
-            await self.chain.aclose()
+        for chain in (self.chain, self.chain_for_checks):
+            if chain is not None:
+                await chain.aclose()
         if self.facilitator is not None:
             await self.facilitator.aclose()
 
@@ -199,9 +218,7 @@ def build(settings: Settings, sessions: Sessions, *, clock: Clock) -> Native | N
     if settings.x402_network is None or settings.x402_treasury is None:
         return None
     network = _network(settings, NETWORKS[settings.x402_network])
-    chain = None
-    if settings.x402_rpc_url is not None:
-        chain = Chain(network, settings.x402_rpc_url.get_secret_value(), timeout_s=settings.x402_rpc_timeout_s)
+    chain = _chain(settings, network)
     gas, facilitator = _gas_wallet(settings), _facilitator(settings)
     livemode = network.caip2 == BASE.caip2
     treasury = None
@@ -230,11 +247,18 @@ def build(settings: Settings, sessions: Sessions, *, clock: Clock) -> Native | N
         rail=rail,
         desk=desk,
         chain=chain,
+        chain_for_checks=_chain(settings, network),
         treasury=treasury,
         gas=gas,
         facilitator=facilitator,
         gas_fee_wei_max=_gas_limits(settings).max_fee_wei,
     )
+
+
+def _chain(settings: Settings, network: Network) -> Chain | None:
+    if settings.x402_rpc_url is None:
+        return None
+    return Chain(network, settings.x402_rpc_url.get_secret_value(), timeout_s=settings.x402_rpc_timeout_s)
 
 
 def _network(settings: Settings, network: Network) -> Network:
@@ -279,7 +303,7 @@ def _facilitator(settings: Settings) -> Facilitator | None:
         return None
     token = settings.x402_facilitator_token.get_secret_value() if settings.x402_facilitator_token else None
     try:
-        return Facilitator(settings.x402_facilitator_url, token=token)
+        return Facilitator(settings.x402_facilitator_url.get_secret_value(), token=token)
     except ValueError as error:
         raise CannotGoOn(f"PURSER_X402_FACILITATOR_URL: {error}.", exit_code=UNUSABLE_SETTINGS) from None
 

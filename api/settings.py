@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     x402_gas_bump_after_s: float = Field(
         20, ge=1, le=3600, description="seconds that a transaction may wait before it is sent with higher fees"
     )
-    x402_facilitator_url: str | None = Field(None, description="a facilitator, used where no gas key is given")
+    x402_facilitator_url: SecretStr | None = Field(None, description="a facilitator, used where no gas key is given")
     x402_facilitator_token: SecretStr | None = Field(None, description="bearer token for the facilitator")
     x402_timeout_s: int = Field(300, ge=60, le=3600, description="seconds that a wallet's signature may be good for")
     x402_wait_s: float = Field(
@@ -165,12 +165,19 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = Field("console", description="how log lines look")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
 
-    @field_validator("x402_network", "x402_treasury", "x402_facilitator_url", mode="before")
+    @field_validator("x402_network", "x402_treasury", mode="before")
     @classmethod
     def _unset_when_blank(cls, value: Any) -> Any:
         return (value.strip() or None) if isinstance(value, str) else value
 
-    @field_validator("stripe_secret_key", "x402_gas_key", "x402_rpc_url", "x402_facilitator_token", mode="after")
+    @field_validator(
+        "stripe_secret_key",
+        "x402_gas_key",
+        "x402_rpc_url",
+        "x402_facilitator_url",
+        "x402_facilitator_token",
+        mode="after",
+    )
     @classmethod
     def _none_when_blank(cls, value: SecretStr | None) -> SecretStr | None:
         return value if value is not None and value.get_secret_value().strip() else None

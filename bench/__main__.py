@@ -18,6 +18,7 @@ from bench import (
     spends_10_books,
     spends_50_books,
     verifying,
+    x402_purchases,
     zipf,
 )
 from bench.measuring.running import is_right, options_of, run
@@ -32,6 +33,7 @@ ROWS: Final = (
     batches_with_purchases.ROW,
     open_lots.ROW,
     http_spends.ROW,
+    x402_purchases.ROW,
     bytes_per_spend.ROW,
     growth.ROW,
     verifying.ROW,

@@ -101,6 +101,12 @@ class Refusal(enum.Enum):
         "this signed payment has been presented for another purchase; nothing was taken again",
         "Look at the payment attempt that the recovery names; sign a new payment for this one.",
     )
+    PAYER_BUSY = Rule(
+        409,
+        True,
+        "payments of this wallet are under way that need all it has, or too many; nothing was taken by this one",
+        "Wait until they have settled, then send the same request again.",
+    )
     PAYER_REFUSED = Rule(
         403, False, "payments from this wallet are not taken", "Pay another way, or ask the operator of this service."
     )

@@ -140,6 +140,13 @@ class GasTransaction(SQLModel, table=True):
         Index("transactions_of_settlement", "organization_id", "settlement_id"),
         Index("transactions_of_wallet", "network", "wallet", "nonce"),
         Index("gas_of_the_hour", "network", "wallet", "created_at"),
+        Index(
+            "gas_to_book",
+            "network",
+            "wallet",
+            "nonce",
+            postgresql_where=text("booked_at IS NULL AND refused_at IS NULL"),
+        ),
         {"schema": SCHEMA},
     )
     hash: str = column(Text, key=True)

@@ -15,6 +15,7 @@ RETRY_AFTER_S: Final[Mapping[Refusal, int]] = {
     Refusal.HOLD_FROZEN: 3600,
     Refusal.SPENDER_PAUSED: 300,
     Refusal.PAYMENT_METHOD_UNAVAILABLE: 15,
+    Refusal.PAYER_BUSY: 10,
     Refusal.PAYMENT_OUTCOME_UNKNOWN: 10,
     Refusal.POSTING_OUTCOME_UNKNOWN: 2,
     Refusal.OVERLOADED: 1,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,8 +27,8 @@ _PLENTY: Final = "10000000"
 
 
 @contextmanager
-def purser(urls: BooksUrls) -> Iterator[int]:
-    """`purser serve` on the database of `urls`, with the sandbox and one process; its port."""
+def purser(urls: BooksUrls, **settings: str) -> Iterator[int]:
+    """`purser serve` on the database of `urls`, with the sandbox, one process and more settings; its port."""
     port = _free_port()
     environment = {
         "PURSER_DATABASE_URL": urls.run,
@@ -35,6 +37,7 @@ def purser(urls: BooksUrls) -> Iterator[int]:
         "PURSER_SIGNUPS_PER_MINUTE": _PLENTY,
         "PURSER_REQUESTS_PER_MINUTE": _PLENTY,
         "PURSER_LOG_FORMAT": "json",
+        **settings,
     }
     command = [sys.executable, "-P", "-m", "api.cli", "serve", "--port", str(port), "--die-with-parent"]
     with _process(command, environment):
@@ -47,6 +50,22 @@ def naive(url: str) -> Iterator[int]:
     port = _free_port()
     with _process([sys.executable, "-m", "bench.serving.naive", str(port), str(os.getpid())], {DATABASE: url}):
         yield port
+
+
+@contextmanager
+def chain() -> Iterator[dict[str, str]]:
+    """The sandbox's chain in a folder of its own; what it tells of itself. Raises `TimeoutError`."""
+    with tempfile.TemporaryDirectory(prefix="purser-bench-chain-") as folder:
+        told = Path(folder) / "chain.json"
+        command = [sys.executable, "-m", "sandbox.chain", "--folder", folder, "--die-with-parent"]
+        with _process(command, {}):
+            deadline = time.monotonic() + START_TIMEOUT_S
+            while not told.exists():
+                if time.monotonic() > deadline:
+                    raise TimeoutError("the chain does not start: python -m sandbox.chain --fetch may say why")
+                time.sleep(_PAUSE_S)
+            found: dict[str, str] = json.loads(told.read_text(encoding="utf-8"))
+            yield found
 
 
 async def answers(port: int) -> None:

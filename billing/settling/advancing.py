@@ -38,6 +38,8 @@ AGAIN: Final = timedelta(seconds=1)
 """Until the next turn of a payment that is on its way: half a block of Base."""
 QUIET: Final = timedelta(seconds=15)
 """Until the next turn of one that waits for its window to close, or for a node."""
+UNSENT: Final = timedelta(minutes=2)
+"""Until the next look at a payment that was never sent and whose window has closed."""
 FINALITY: Final = timedelta(seconds=30)
 """Until the next look at one that is granted, or held, and not yet beyond a reorganization."""
 DRIVE_EVERY: Final = timedelta(milliseconds=200)
@@ -133,7 +135,8 @@ async def _on_its_way(desk: Desk, chain: Chain, row: Settlement) -> timedelta:
         await granting.fail(desk.sessions, key_of(row), reason=UNPAID, is_final=True, now=desk.clock())
         return FINALITY
     if row.state == S.FAILED:
-        return QUIET
+        # Nothing of it was sent, so only its payer can carry it out: that is looked for once its window has closed.
+        return max(UNSENT, timedelta(seconds=row.valid_before - desk.clock().timestamp()))
     return await _submitted(desk, row)
 
 
@@ -213,9 +216,10 @@ async def _waiting_for_a_person(desk: Desk, chain: Chain, row: Settlement) -> ti
 async def _decided(desk: Desk, row: Settlement, seen: Sighting, *, is_beyond: bool) -> None:
     """A held payment: granted when an operator said so; kept when one did, or the screening, once it is final."""
     now = desk.clock()
-    if row.decision == Decision.RELEASE:
+    rejected = await _is_rejected(desk, row)
+    if row.decision == Decision.RELEASE and not rejected:
         await granting.grant(desk.sessions, row, seen, livemode=desk.livemode, now=now)
-    elif is_beyond and (row.decision == Decision.KEEP or await _is_rejected(desk, row)):
+    elif is_beyond and row.decision != Decision.RELEASE and (row.decision == Decision.KEEP or rejected):
         reason = row.reason or Decision.KEEP
         await granting.keep(desk.sessions, row, seen, reason=reason, livemode=desk.livemode, now=now)
 

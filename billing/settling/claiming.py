@@ -21,7 +21,7 @@ from typing import Final, TypeVar
 from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import col, select
+from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from billing import identity, purchases, quotes, requests
@@ -47,18 +47,24 @@ from rails.x402.terms import METHOD_ID, Requirement, SignedPayment
 RUNTIME: Final = "x402"
 """What stands as the runtime of an agent that was made for a wallet."""
 TRIES_MAX: Final = 3
+UNDER_WAY_MAX: Final = 20
+"""Payments of one wallet that may be under way together: each makes us ask the chain until it is decided."""
 
 Done = TypeVar("Done")
 
 
 @dataclass(frozen=True, slots=True)
 class Payable:
-    """A payment that would settle, and what for. `digest`: the EIP-712 digest; `head_block`: the chain's head then."""
+    """A payment that would settle, and what for. `digest`: the EIP-712 digest; `head_block`: the payment is not before.
+
+    `balance`: what the payer has, in atomic units; none where no chain can be asked.
+    """
 
     payment: SignedPayment
     requirement: Requirement
     digest: bytes
     head_block: int
+    balance: int | None
     submitter: str
 
 
@@ -277,11 +283,32 @@ async def _ask(
     )
 
 
+async def _covered(session: AsyncSession, payable: Payable) -> None:
+    """The payer has enough for this and for all of its payments that are under way, which are not too many.
+
+    One that had a dollar could otherwise make us look after any number of payments of it. Claims of one payer wait here
+    for each other. Raises `Refused(PAYER_BUSY)`.
+    """
+    signed, requirement = payable.payment.authorization, payable.requirement
+    named = f"{requirement.network}:{signed.from_}"
+    await session.exec(select(func.pg_advisory_xact_lock(func.hashtextextended(named, 0))))
+    under_way = select(func.count(), func.coalesce(func.sum(col(Settlement.amount_atomic)), 0)).where(
+        col(Settlement.network) == requirement.network,
+        col(Settlement.payer) == signed.from_,
+        col(Settlement.state).in_([SettlementState.CLAIMED, SettlementState.SETTLING, SettlementState.UNKNOWN]),
+    )
+    number, atomic = (await session.exec(under_way)).one()
+    is_covered = payable.balance is None or payable.balance >= int(atomic) + signed.value
+    if number >= UNDER_WAY_MAX or not is_covered:
+        raise Refused(Refusal.PAYER_BUSY)
+
+
 async def _store(
     session: AsyncSession, attempt: PaymentAttempt, payable: Payable, *, lease: timedelta, now: datetime
 ) -> Key:
     """Store the settlement of a locked attempt, which waits for the chain from now on. Raises `_Raced`."""
     signed, requirement = payable.payment.authorization, payable.requirement
+    await _covered(session, payable)
     settlement_id = new_id(now)
     attempt.state, attempt.reason, attempt.updated_at = (
         after(AttemptState(attempt.state), Happening.PROCESSING),

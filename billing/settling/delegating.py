@@ -39,9 +39,9 @@ class FacilitatorSubmitter:
 
     async def submit(self, row: Settlement, *, now: datetime) -> Submission:
         """Hand the payment over. See `submitting.Submitter`."""
-        was_sent = row.state != SettlementState.CLAIMED
         async with self._sessions() as session, session.begin():
             current = await records.locked(session, key_of(row))
+            was_sent = current.state != SettlementState.CLAIMED
             records.move(current, Turn.SUBMITTED, now)
         requirement = self._requirement(row)
         try:

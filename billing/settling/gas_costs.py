@@ -10,12 +10,15 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
+from sqlalchemy import and_, exists, func
+from sqlalchemy.orm import aliased
 from sqlmodel import col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from billing.catching_up import once_more
 from billing.database import Sessions
 from billing.settling import nonces
-from billing.settling_tables import GasTransaction
+from billing.settling_tables import GasTransaction, GasWallet
 from ledger import posting
 from ledger.money import ether
 from ledger.operations import PLATFORM, SYSTEM_SCOPE, Kind, Operation, Transfer
@@ -31,20 +34,8 @@ async def book(sessions: Sessions, chain: Chain, address: str, *, now: datetime)
     finalized = await chain.block("finalized")
     if finalized is None:
         return 0
-    query = (
-        select(GasTransaction)
-        .where(
-            col(GasTransaction.network) == chain.network.caip2,
-            col(GasTransaction.wallet) == address,
-            col(GasTransaction.cost_wei).is_not(None),
-            col(GasTransaction.booked_at).is_(None),
-            col(GasTransaction.block_number) <= finalized.number,
-        )
-        .order_by(col(GasTransaction.nonce))
-        .limit(BOOKED_MAX)
-    )
     async with sessions() as session:
-        waiting = (await session.exec(query)).all()
+        waiting = (await session.exec(_unbooked(chain.network.caip2, address, finalized.number))).all()
     booked = 0
     for one in waiting:
         receipt = await chain.receipt(one.hash)
@@ -52,6 +43,35 @@ async def book(sessions: Sessions, chain: Chain, address: str, *, now: datetime)
             cost = receipt.cost_wei
             booked += await once_more(sessions, partial(_book, sessions, one, cost, now))
     return booked
+
+
+def _unbooked(network: str, address: str, finalized: int) -> SelectOfScalar[GasTransaction]:
+    """What may have been carried out in a final block, those first that have been seen in one.
+
+    Of transactions with one nonce one is ever carried out, and a reorganization may have put another in its place: so
+    all are looked at whose nonce is used up, until one of them is booked.
+    """
+    one, booked = GasTransaction, aliased(GasTransaction)
+    return (
+        select(one)
+        .join(GasWallet, and_(col(GasWallet.network) == one.network, col(GasWallet.address) == one.wallet))
+        .where(
+            col(one.network) == network,
+            col(one.wallet) == address,
+            col(one.nonce) < col(GasWallet.next_nonce),
+            col(one.booked_at).is_(None),
+            col(one.refused_at).is_(None),
+            func.coalesce(col(one.block_number), 0) <= finalized,
+            ~exists().where(
+                col(booked.network) == one.network,
+                col(booked.wallet) == one.wallet,
+                col(booked.nonce) == one.nonce,
+                col(booked.booked_at).is_not(None),
+            ),
+        )
+        .order_by(col(one.block_number).asc().nulls_last(), col(one.nonce))
+        .limit(BOOKED_MAX)
+    )
 
 
 async def _book(sessions: Sessions, transaction: GasTransaction, cost_wei: int, now: datetime) -> bool:

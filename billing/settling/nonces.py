@@ -76,6 +76,19 @@ async def sent_with(session: AsyncSession, wallet: GasWallet) -> Sequence[GasTra
     return (await session.exec(query)).all()
 
 
+async def passed_over(session: AsyncSession, wallet: GasWallet, chain_nonce: int) -> int | None:
+    """The first nonce from the chain's to the one in use that nothing was signed with; none when there is none."""
+    query = select(GasTransaction.nonce).where(
+        col(GasTransaction.network) == wallet.network,
+        col(GasTransaction.wallet) == wallet.address,
+        col(GasTransaction.nonce) >= chain_nonce,
+        col(GasTransaction.nonce) < wallet.next_nonce,
+        col(GasTransaction.refused_at).is_(None),
+    )
+    signed = set((await session.exec(query)).all())
+    return next((nonce for nonce in range(chain_nonce, wallet.next_nonce) if nonce not in signed), None)
+
+
 async def of_settlement(session: AsyncSession, key: Key) -> Sequence[GasTransaction]:
     """All that was signed for a settlement, newest first, those that were withdrawn excepted."""
     query = (

@@ -40,6 +40,8 @@ SEND_AGAIN_AFTER: Final = timedelta(seconds=4)
 """Two blocks of Base: a node that was given a transaction and is asked again has either carried it out or lost it."""
 RECEIPT_LATEST: Final = timedelta(minutes=2)
 """When a nonce that was used up is given back although no receipt of ours was found: the key was used elsewhere."""
+STEP_BACK_AFTER: Final = timedelta(minutes=1)
+"""How long a transaction waits for nonces before its own that we did not use: its node may just be behind."""
 GAS_MARGIN_PERCENT: Final = 25
 GAS_MAX: Final = 500_000
 """Several times what a passkey's wallet takes: the payer's own code runs in the transfer, and we pay for it."""
@@ -168,11 +170,14 @@ class OwnSubmitter:
         """Whatever the wallet's transactions under way need next: the nonce given back, sent again, or replaced."""
         async with self._sessions() as session:
             signed = await nonces.sent_with(session, wallet)
-        if await self._chain.nonce_of(self._key.address, pending=False) > wallet.next_nonce:
+        chain_nonce = await self._chain.nonce_of(self._key.address, pending=False)
+        if chain_nonce > wallet.next_nonce:
             return await self._used_up(wallet, row, signed, now)
         if not signed:  # withdrawn, by a process that died before it gave the nonce back
             await self._give_back(wallet, row, used=False, now=now)
             return Submission(Progress.WAITING, "the next try takes the nonce again")
+        if now - signed[0].created_at >= STEP_BACK_AFTER and await self._step_back(wallet, row, chain_nonce, now):
+            return Submission(Progress.WAITING, "the next try takes a nonce that was passed over")
         last = signed[-1]
         # What had arrived is not cleared: a reorganization took it out, or the node that says so is behind.
         is_over = row.valid_before <= now.timestamp() or row.state == S.FAILED
@@ -183,6 +188,24 @@ class OwnSubmitter:
         if last.sent_at is None or now - last.sent_at >= SEND_AGAIN_AFTER:
             return await self._send(last, now)
         return Submission(Progress.SENT)
+
+    async def _step_back(self, wallet: GasWallet, row: Settlement, chain_nonce: int, now: datetime) -> bool:
+        """Give the wallet back at a nonce that nothing was signed with. Whether there was one.
+
+        A node once said that the chain was further than it is. What was signed since waits for the nonces in between,
+        and counts like all others when it is carried out after all.
+        """
+        async with self._sessions() as session, session.begin():
+            current = await nonces.locked(session, wallet.network, wallet.address, now=now)
+            if (current.settlement_id, current.next_nonce) != (row.id, wallet.next_nonce):
+                return False
+            passed_over = await nonces.passed_over(session, current, chain_nonce)
+            if passed_over is None:
+                return False
+            log.error("gas_nonce_passed_over", nonce=passed_over, taken=current.next_nonce)
+            nonces.give_back(current, used=False, now=now)
+            current.next_nonce = passed_over
+        return True
 
     async def _replace(
         self, wallet: GasWallet, row: Settlement, last: GasTransaction, purpose: GasPurpose, now: datetime

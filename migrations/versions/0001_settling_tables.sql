@@ -70,6 +70,7 @@ CREATE TABLE billing.gas_transactions (
   CONSTRAINT purpose_is_known CHECK (purpose IN ('settlement', 'clearing'))
 );
 CREATE INDEX gas_of_the_hour ON billing.gas_transactions (network, wallet, created_at);
+CREATE INDEX gas_to_book ON billing.gas_transactions (network, wallet, nonce) WHERE booked_at IS NULL AND refused_at IS NULL;
 CREATE INDEX transactions_of_settlement ON billing.gas_transactions (organization_id, settlement_id);
 CREATE INDEX transactions_of_wallet ON billing.gas_transactions (network, wallet, nonce);
 

@@ -38,6 +38,9 @@ from rails.evm.log_search import Unfinished, Wanted
 from rails.evm.networks import Network
 from rails.rail import OutcomeUnknown, ProviderRefused, RailUnavailable
 
+TRANSFER_GAS_MAX: Final = 600_000
+"""Gas that a transfer may use when it is tried: several times what a passkey's wallet takes. The payer's own code runs
+in it, and without a bound it may keep the node busy for as long as the node allows."""
 TIMEOUT_S: Final = 10.0
 """How long a whole call may take, the connection included."""
 SIGNATURE_GAS_MAX: Final = 3_000_000
@@ -207,7 +210,7 @@ class Chain:
     async def simulate(self, call: Call) -> str | None:
         """None when `call` would succeed now; else why not, in the contract's words as far as it has any."""
         try:
-            await self._call(_sent_by(call), at="latest")
+            await self._call(_sent_by(call) | {"gas": hex(TRANSFER_GAS_MAX)}, at="latest")
         except _Reverted as reverted:
             return reverted.in_words
         return None
@@ -215,7 +218,7 @@ class Chain:
     async def estimate_gas(self, call: Call) -> int | str:
         """How much gas `call` would use now, as the node guesses; else why it would fail, as `simulate` says it."""
         try:
-            answer = await self._execute("eth_estimateGas", [_sent_by(call)])
+            answer = await self._execute("eth_estimateGas", [_sent_by(call) | {"gas": hex(TRANSFER_GAS_MAX)}])
         except _Reverted as reverted:
             return reverted.in_words
         gas = self._read("eth_estimateGas", answer, answers.quantity)

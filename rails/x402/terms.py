@@ -6,7 +6,7 @@ them). Amounts are atomic units of the token.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rails.evm.eip3009 import Authorization
@@ -61,7 +61,7 @@ class SignedPayment:
     """
 
     authorization: Authorization
-    signature: bytes
+    signature: bytes = field(repr=False)
     accepted: dict[str, Any]
     payment_identifier: str | None
 

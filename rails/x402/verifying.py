@@ -66,10 +66,11 @@ class Verified:
     """A payment that would settle now, by `call`.
 
     In `head_block` and before, the chain had not done with the nonce: a search for the payment begins there. It is
-    `LAG_BLOCKS` behind the head that the node told.
+    `LAG_BLOCKS` behind the head that the node told. `balance` is the payer's, in atomic units.
     """
 
     head_block: int
+    balance: int
     call: Call
 
 
@@ -126,8 +127,14 @@ class Verifier:
         refused = disagreement(payment, requirement, now=now)
         if refused is not None:
             raise refused
+        is_signer = eip3009.signer(payment.authorization, payment.signature, network) == payment.authorization.from_
+        if not is_signer and not await self._chain.code_of(payment.authorization.from_):
+            raise _not_signed(payment)  # junk costs us one question
         seen = await self._see(payment)
-        await self._check_signature(payment, has_code=bool(seen.code))
+        if seen.code:
+            await self._check_contract_signature(payment)
+        elif not is_signer:
+            raise _not_signed(payment)
         if seen.done_with:
             raise NotPayable("invalid_exact_evm_nonce_already_used", "the authorization was used or cancelled already")
         if seen.balance < payment.authorization.value:
@@ -137,7 +144,7 @@ class Verifier:
         if failure is not None:
             word = "invalid_exact_evm_transaction_simulation_failed"
             raise NotPayable(word, f"the transfer would fail: {failure}")
-        return Verified(head_block=max(0, seen.head - LAG_BLOCKS), call=call)
+        return Verified(head_block=max(0, seen.head - LAG_BLOCKS), balance=seen.balance, call=call)
 
     async def _see(self, payment: SignedPayment) -> _Seen:
         """Four questions at once. When one is not answered the others are given up, and its error is raised."""
@@ -155,17 +162,19 @@ class Verifier:
             return _Seen(code.result(), done_with.result(), balance.result(), head.result())
         raise failure
 
-    async def _check_signature(self, payment: SignedPayment, *, has_code: bool) -> None:
-        authorization, signature, network = payment.authorization, payment.signature, self._chain.network
-        if has_code:
-            digest = eip3009.digest(authorization, network)
-            if not await self._chain.is_valid_signature(authorization.from_, digest, signature):
-                raise NotPayable(_SIGNATURE, "the payer's contract does not accept the signature (EIP-1271)")
-        elif signature.endswith(_UNDEPLOYED):
-            word = "invalid_exact_evm_payload_undeployed_smart_wallet"
-            raise NotPayable(word, "the payer's contract is not deployed: deploy it first, and sign again")
-        elif eip3009.signer(authorization, signature, network) != authorization.from_:
-            raise NotPayable(_SIGNATURE, "the signature is not the payer's")
+    async def _check_contract_signature(self, payment: SignedPayment) -> None:
+        authorization = payment.authorization
+        digest = eip3009.digest(authorization, self._chain.network)
+        if not await self._chain.is_valid_signature(authorization.from_, digest, payment.signature):
+            raise NotPayable(_SIGNATURE, "the payer's contract does not accept the signature (EIP-1271)")
+
+
+def _not_signed(payment: SignedPayment) -> NotPayable:
+    """Why a payer without code has not signed this."""
+    if payment.signature.endswith(_UNDEPLOYED):
+        word = "invalid_exact_evm_payload_undeployed_smart_wallet"
+        return NotPayable(word, "the payer's contract is not deployed: deploy it first, and sign again")
+    return NotPayable(_SIGNATURE, "the signature is not the payer's")
 
 
 def _other_offer(accepted: Mapping[str, Any], requirement: Requirement) -> NotPayable | None:

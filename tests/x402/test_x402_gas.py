@@ -70,6 +70,15 @@ async def test_without_ether_nobody_is_asked_to_pay(open_till, shared_chain):
     assert await why_unavailable(till) is None
 
 
+async def test_a_wallet_that_could_not_pay_what_is_offered_is_as_good_as_empty(open_till, shared_chain):
+    key = shared_chain.new_gas_wallet(wei=150_000 * 9 * GWEI)
+    till = await open_till(x402_gas_key=key_of(key))
+    assert (await till.ask()).status_code == 402
+    set_base_fee(till, 5)
+    await till.native.check()
+    assert await why_unavailable(till) == "the wallet that pays gas is empty"
+
+
 async def test_a_wallet_that_runs_dry_after_the_claim_withdraws_and_goes_on_when_it_is_filled(till):
     key = await till.claimed_by(till.onchain.payer())
     till.onchain.chain.set_balance(till.native.gas.address, 1)

@@ -1,7 +1,6 @@
 """Signed payments that are presented by many at once, at two server processes on one database."""
 
 import asyncio
-from collections import Counter
 
 import httpx
 import pytest
@@ -54,6 +53,11 @@ def bearer(token):
     return {"authorization": f"Bearer {token}"}
 
 
+def bad(answers):
+    """What is neither a payment's answer nor its waiting."""
+    return [answer.text for answer in answers if answer.status_code not in {200, 202}]
+
+
 def tokens_in(answers):
     return [token for answer in answers if (token := (answer.json()["data"] or {}).get("token"))]
 
@@ -91,7 +95,7 @@ def test_one_payment_fifty_times_at_once_is_granted_and_carried_out_once(
     payer, before = onchain.payer(), onchain.received
     payment = signed_payment(required, key_of(payer))
     answers = at_once([top_up(payment)] * 50)
-    assert {answer.status_code for answer in answers} <= {200, 202}, Counter(one.text for one in answers)
+    assert {answer.status_code for answer in answers} <= {200, 202}, bad(answers)
     [token] = tokens_in(answers)
     others = [answer.json()["data"] for answer in answers if token not in answer.text]
     assert len(others) == 49
@@ -108,7 +112,7 @@ def test_twenty_first_payments_of_a_wallet_at_once_make_one_organization_with_on
     payer, before = onchain.payer(), onchain.received
     signed = [signed_payment(required, key_of(payer)) for _ in range(20)]
     answers = at_once([top_up(payment) for payment in signed])
-    assert {answer.status_code for answer in answers} <= {200, 202}, Counter(one.text for one in answers)
+    assert {answer.status_code for answer in answers} <= {200, 202}, bad(answers)
     [token] = tokens_in(answers)
     settle_all(service_on_chain, [payer], 20)
     assert count(service_on_chain, "billing.payer_wallets", [payer], "address") == 1
@@ -123,7 +127,7 @@ def test_ten_wallets_at_once_all_pay_through_the_one_gas_wallet_without_a_gap(
 ):
     payers, first = [onchain.payer() for _ in range(10)], nonces_sent(onchain)
     answers = at_once([top_up(signed_payment(required, key_of(payer))) for payer in payers])
-    assert {answer.status_code for answer in answers} <= {200, 202}, Counter(one.text for one in answers)
+    assert {answer.status_code for answer in answers} <= {200, 202}, bad(answers)
     assert len(set(tokens_in(answers))) == 10
     settle_all(service_on_chain, payers, 10)
     assert nonces_sent(onchain) == first + 10

@@ -2,6 +2,7 @@
 
 import secrets
 
+import httpx
 import pytest
 
 from billing.refusals import Refusal
@@ -107,3 +108,10 @@ def test_every_refusal_that_needs_a_chain_is_given_here():
 @pytest.mark.parametrize("refusal", GIVEN_BY, ids=lambda refusal: refusal.name)
 def test_refusal_on_a_chain_is_answered_as_its_rule_says(refusal, request):
     assert_answered_by_rule(GIVEN_BY[refusal](request.getfixturevalue), refusal)
+
+
+@pytest.mark.parametrize("length", [20_000, 60_000, 200_000, 2_000_000])
+def test_a_header_of_any_size_is_refused_and_the_service_goes_on(service_on_chain, length):
+    request = f"POST {PACK} HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n{SIGNATURE}: {'A' * length}\r\n\r\n"
+    assert service_on_chain.raw(request.encode()).status_code in {400, 431}
+    assert httpx.get(f"{service_on_chain.url}/healthz").status_code == 200

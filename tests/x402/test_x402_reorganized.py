@@ -14,6 +14,7 @@ from ledger.operations import Kind, Operation
 from ledger.outcomes import Outcome
 from tests.evm.anvil import SLOTS_IN_AN_EPOCH
 from tests.evm.usdc import TRANSFER_BYTES
+from tests.x402.test_x402_gas import ETHER, paid_by_the_chain, set_base_fee
 from tests.x402.test_x402_token_changes import cancelled
 from tests.x402.till import DOLLAR, as_signed
 
@@ -83,6 +84,20 @@ async def test_a_payment_that_vanishes_is_taken_back_and_is_back_when_it_is_sent
     assert row.transaction_hash == before.transaction_hash
     assert row.block_hash != before.block_hash
     assert (row.reorganizations, till.onchain.received) == (1, DOLLAR)
+
+
+async def test_gas_is_booked_as_it_was_paid_in_the_block_that_stayed(till):
+    key = await till.bought_by(till.onchain.payer())
+    await till.tend()
+    [before] = await till.signed(key)
+    await thrown_out(till, key)
+    set_base_fee(till, 2)
+    await carried_out_again(till, key)
+    till.finalize()
+    assert await till.native.book_gas(now=till.clock()) == 1
+    [after] = await till.signed(key)
+    assert after.cost_wei == paid_by_the_chain(till, [after]) != before.cost_wei
+    assert till.onchain.chain.balance(till.native.gas.address) == ETHER - after.cost_wei
 
 
 async def test_credits_that_were_spent_meanwhile_are_owed_until_the_payment_is_back(till):

@@ -6,8 +6,9 @@ import pytest
 
 from billing.settlement_states import SettlementState as S
 from billing.settling.granting import UNPAID
-from billing.settling.own import SEND_AGAIN_AFTER
-from tests.x402.test_x402_gas import GWEI, limit, paid_by_the_chain, set_base_fee
+from billing.settling.own import SEND_AGAIN_AFTER, STEP_BACK_AFTER
+from tests.x402.rpc_proxy import changed
+from tests.x402.test_x402_gas import ETHER, GWEI, limit, paid_by_the_chain, set_base_fee
 from tests.x402.till import DOLLAR, at_once
 
 BUMP_AFTER = timedelta(seconds=21)
@@ -109,3 +110,24 @@ async def test_a_payment_that_the_chain_takes_when_its_time_is_up_by_our_clock_i
     row = await till.settled(stuck)
     assert [one.hash for one in await till.signed(stuck)] == [row.transaction_hash]
     assert till.onchain.received == DOLLAR
+
+
+async def test_a_node_that_once_says_too_high_a_nonce_does_not_stop_all_payments(open_till, bad_node):
+    till = await open_till(x402_rpc_url=bad_node.url)
+    first, second = [await till.claimed_by(till.onchain.payer()) for _ in range(2)]
+    with bad_node.faulty("eth_getTransactionCount", changed(lambda _: "0x5")):
+        assert await till.turn(first) == S.SETTLING
+    assert await till.turn(first) == S.SETTLING
+    assert (await till.wallet()).next_nonce == 5
+    till.clock.ahead += STEP_BACK_AFTER
+    await till.settled(first)
+    await till.settled(second)
+    for _ in range(4):  # the first one's first transaction has nonce 5; it fails when it is at last carried out
+        await till.bought_by(till.onchain.payer())
+    await till.bought_by(till.onchain.payer())
+    assert till.onchain.received == 7 * DOLLAR
+    await till.tend()
+    till.finalize()
+    assert [one.nonce for one in await till.signed(first)] == [5, 0]
+    await till.native.book_gas(now=till.clock())
+    assert till.onchain.chain.balance(till.native.gas.address) == ETHER - await till.spent_on_gas()

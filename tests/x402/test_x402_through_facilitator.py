@@ -128,6 +128,7 @@ async def test_a_time_out_before_it_settled_is_waited_for_and_granted_once(check
 async def test_without_a_chain_a_time_out_is_asked_again_until_the_facilitator_says_more(trusting, facilitating, payer):
     told = waits(await outcome_lost(trusting, facilitating, "late_unsettled", trusting.sign(payer)))
     key = settlement_of(trusting, told["payment_attempt_id"])
+    facilitating.misbehave("nonsense")
     assert await trusting.turn(key, times=2) == S.UNKNOWN
     facilitating.misbehave(None)
     await trusting.settled(key)

@@ -8,6 +8,7 @@ import pytest
 from eth_account import Account
 
 from rails.evm import calls, eip3009
+from rails.evm.chain import TRANSFER_GAS_MAX
 from rails.evm.networks import BASE_SEPOLIA
 from rails.rail import RailUnavailable
 from rails.x402.terms import NotPayable
@@ -71,7 +72,7 @@ async def test_five_questions_are_asked_and_none_of_a_payment_that_is_not_ours()
     async with Node(honest) as node:
         verified = await judged(node)
         assert verified.head_block == 1000 - LAG_BLOCKS
-        simulated = {"to": verified.call.to, "data": "0x" + verified.call.data.hex(), "from": SENDER}
+        simulated = {"to": verified.call.to, "data": "0x" + verified.call.data.hex(), "from": SENDER, "gas": hex(TRANSFER_GAS_MAX)}
         assert node.asked[-1] == ("eth_call", [simulated, "latest"])
         assert sorted(asked_for(*one) for one in node.asked) == ["balance", "code", "head", "simulation", "state"]
         node.asked.clear()

@@ -165,6 +165,13 @@ class Till:
         async with self.house.sessions() as session:
             return list((await session.exec(query.order_by(col(GasTransaction.created_at)))).all())
 
+    async def spent_on_gas(self) -> int:
+        """Wei that the rows say that all transactions of the gas wallet have cost."""
+        wallet = await self.wallet()
+        query = select(GasTransaction.cost_wei).where(col(GasTransaction.wallet) == wallet.address)
+        async with self.house.sessions() as session:
+            return sum(cost or 0 for cost in (await session.exec(query)).all())
+
     async def wallet(self) -> GasWallet:
         assert self.native.gas is not None
         async with self.house.sessions() as session, session.begin():

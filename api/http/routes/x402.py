@@ -96,8 +96,8 @@ async def buy(request: AnyRequest) -> Response[Any]:
     _require_available(native, requirement)
     if payment is None:
         raise Unpaid(offer)
-    payable = await _payable(house, native, payment, offer)
     try:
+        payable = await _payable(house, native, payment, offer)
         claimed = await claiming.claim(
             house.sessions, actor, attempt_id, payable, lease=_lease(native), now=house.clock()
         )
@@ -126,8 +126,8 @@ async def top_up(request: AnyRequest, pack_id: FromPath[str]) -> Response[Any]:
     if known is not None:
         return await _replayed(request, known, payment, actor, belongs=await _is_of_pack(house, known, pack))
     _require_available(native, requirement)
-    payable = await _payable(house, native, payment, offer)
     try:
+        payable = await _payable(house, native, payment, offer)
         claimed = await claiming.claim_top_up(
             house.sessions,
             actor,
@@ -279,10 +279,13 @@ async def _is_of_pack(house: House, row: Settlement, pack: Pack) -> bool:
 
 
 async def _payable(house: House, native: Native, payment: SignedPayment, offer: _Offer) -> Payable:
-    """The payment, verified and its payer screened, before anything is stored."""
+    """The payment, verified and its payer screened, before anything is stored. Raises `AlreadyClaimed`, `Unpaid`."""
     try:
         payable = await native.verified(payment, offer.requirement, now=house.clock())
     except NotPayable as error:
+        known = await _known(house, offer.requirement, payment)
+        if known is not None:  # claimed, and perhaps carried out, while it was being verified
+            raise AlreadyClaimed(known) from None
         raise Unpaid(offer, error) from None
     except RailUnavailable as error:
         raise Refused(
