@@ -14,7 +14,7 @@ PYTEST := $(PY) -m pytest -n 2 --dist worksteal -rs
 .PHONY: help demo serve buy test test-long soak bench check-format check-lint check-types check-architecture format lock clean
 
 help: ## print this list
-	@echo "make demo       walk one agent through both rails, on a service that is removed afterwards"
+	@echo "make demo       walk agents through every rail, on a service that is removed afterwards"
 	@echo "make serve      run the service in ./.purser until Ctrl-C; options: make serve ARGS='--port 9000'"
 	@echo "make buy        buy from 'make serve ARGS=--local-chain' with the stock x402 client, and spend; CLIENT=javascript"
 	@echo "make test       format, lint, types, architecture and tests; at most 10 minutes"

@@ -265,7 +265,7 @@ def print_version() -> None:
 
 @app.command("demo")
 def run_demo() -> None:
-    """Walk one agent through both rails, on a service of its own that is removed afterwards."""
+    """Walk agents through every rail, on a service of its own that is removed afterwards."""
     raise typer.Exit(demo.run())
 
 

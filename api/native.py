@@ -49,6 +49,7 @@ CHECK_AGAIN_S: Final = 30.0
 CHECK_SOON_S: Final = 2.0
 VERIFYING_AT_ONCE: Final = 8
 VERIFYING_WAIT_S: Final = 20.0
+LEASE_BEYOND: Final = timedelta(seconds=5)
 NOT_CHECKED: Final = "its chain has not been checked yet"
 
 log = structlog.get_logger()
@@ -93,6 +94,11 @@ class Native:
     def request(self) -> claiming.Request:
         """How a top-up becomes an order."""
         return claiming.Request(self.rail.prepare, self.rail.start)
+
+    @property
+    def lease(self) -> timedelta:
+        """For how long the worker leaves a payment alone: as long as its request looks after it, and a bit longer."""
+        return timedelta(seconds=self.wait_s) + LEASE_BEYOND
 
     def requirement(self, pack: Pack) -> Requirement:
         """What a pack is to be paid with."""

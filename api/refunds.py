@@ -66,10 +66,13 @@ async def send_due(house: House) -> bool:
 def to_sign(house: House, found: Asked) -> dict[str, Any] | None:
     """The transaction that the treasury has still to sign and send; none when there is none, or it was seen.
 
-    It is made anew and compared with what was stored: who can write that table must not have anything else signed.
+    Nor is there one before the payment is final: what a reorganization takes out must not be sent back besides. It is
+    made anew and compared with what was stored: who can write that table must not have anything else signed.
     """
-    request, reversal = found
+    request, reversal, is_final = found
     prepares = treasury(house)
+    if not is_final:
+        return None
     if request.payment_kind not in ON_CHAIN or request.state != RequestState.ANSWERED or prepares is None:
         return None
     if reversal is not None and reversal.status in rules.FINAL:

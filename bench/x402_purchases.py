@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from bench.measuring import books
-from bench.measuring.claims import Claim
+from bench.measuring.claims import ratio
 from bench.measuring.report import Findings, Verified
 from bench.measuring.running import Options, Row, main
 from bench.measuring.stage import Stage
@@ -39,6 +39,8 @@ TOP_UP: Final = "/v1/x402/top-up/taster-100"
 PURCHASES: Final = 8
 GAS_GWEI_PER_HOUR: Final = "1000000000"
 TIMEOUT_S: Final = 60.0
+ASK_AGAIN_S: Final = 0.1
+HALF: Final = 0.5
 PLENTY: Final = "10000000"
 
 
@@ -93,9 +95,11 @@ def _settings(told: dict[str, str], clock: ChainClock) -> dict[str, str]:
 
 async def _offered(http: httpx.AsyncClient) -> None:
     """Until a payment is asked for. Raises `TimeoutError`."""
-    async with asyncio.timeout(processes.START_TIMEOUT_S):
-        while (await http.post(TOP_UP)).status_code != 402:
-            await asyncio.sleep(0.1)
+    deadline = time.monotonic() + processes.START_TIMEOUT_S
+    while (await http.post(TOP_UP)).status_code != 402:
+        if time.monotonic() > deadline:
+            raise TimeoutError("the service offers no payment over x402")
+        await asyncio.sleep(ASK_AGAIN_S)
 
 
 async def _round(http: httpx.AsyncClient, node: Node, clock: ChainClock, purchases: int) -> Purchases:
@@ -134,12 +138,7 @@ def _findings(rounds: list[Purchases], problems: list[str]) -> Findings:
     calls = _measured("… the chain being asked", [one.calls for one in rounds])
     pauses = _measured("… waiting for its block", [one.pauses for one in rounds])
     rest = _measured("… without the chain's own", [one.rest for one in rounds])
-    share = tuple(one / all_ for one, all_ in zip(rest.values, whole.values, strict=True))
-    against = tuple(one / other for one, other in zip(rest.values, calls.values, strict=True))
-    claims = [
-        Claim("without the chain's own / the chain being asked", against, 1, at_most=True),
-        Claim("without the chain's own / a whole purchase", share, 0.5, at_most=True),
-    ]
+    claims = [ratio("without the chain's own / a whole purchase", rest, whole, first=HALF, at_most=True)]
     asked = median(number for one in rounds for number in one.asked)
     notes = [f"A purchase asks the chain {asked:.0f} times.", ""]
     return Findings([whole, calls, pauses, rest], claims, [Verified("Purser", tuple(problems))], notes)

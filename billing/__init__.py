@@ -14,5 +14,6 @@ an agent may spend), `fulfillment` (a payment becomes credits), `second_payments
 `clearing` (what the provider's balance shows: fees, payouts), `facts` (whatever a provider says goes through here),
 `status`, `activity`, `proving`, `proofs`, `reversal_proofs` and `settlement_proofs` (billing and books agree). The
 package `reversals` takes payments back. The package `settling` carries out payments that wallets have signed; their
-states stand in `settlement_states`, their rows in `settling_tables`, and `wallets` signs payers in.
+states stand in `settlement_states`, their rows in `settling_tables`; `wallets` signs payers in, and `founding` says
+what waits for the first sign-in.
 """

@@ -22,6 +22,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from billing.bearers import Lookup, secret_hash, verified
 from billing.database import Sessions
+from billing.founding import require_sign_in
 from billing.fresh import new_id, new_secret
 from billing.refusals import Refusal, Refused
 from billing.tables import Agent, AgentToken, CreditQuote, Organization
@@ -314,9 +315,13 @@ async def revoke_token(sessions: Sessions, actor: Actor, *, now: datetime) -> No
 
 
 async def invite(sessions: Sessions, actor: Actor, newcomer: Newcomer, *, now: datetime) -> SignedUp:
-    """Another agent in the actor's organization, with a token of its own."""
+    """Another agent in the actor's organization, with a token of its own.
+
+    Raises `Refused`: AUTH_REQUIRED, WALLET_SIGN_IN_FIRST (`billing.founding`), AGENT_LIMIT_REACHED.
+    """
     async with sessions() as session, session.begin():
         await lock_organization(session, actor, now=now)
+        await require_sign_in(session, actor.organization_id)
         if len(await _active(session, actor.organization_id)) >= AGENTS_MAX:
             raise Refused(Refusal.AGENT_LIMIT_REACHED)
         agent = await _add_agent(session, actor.organization_id, newcomer, now)
@@ -340,11 +345,12 @@ async def agents(session: AsyncSession, actor: Actor, *, after: UUID | None, lim
 async def revoke_agent(sessions: Sessions, actor: Actor, agent_id: UUID, *, now: datetime) -> Agent:
     """End an agent of the actor's organization and its tokens, at once. Repeating it changes nothing.
 
-    Raises `Refused`: NOT_FOUND, or LAST_AGENT when no other agent has a token that lives, because then nobody could
-    reach the organization's credits.
+    Raises `Refused`: WALLET_SIGN_IN_FIRST (`billing.founding`), NOT_FOUND, or LAST_AGENT when no other agent has a
+    token that lives, because then nobody could reach the organization's credits.
     """
     async with sessions() as session, session.begin():
         moment = await lock_organization(session, actor, now=now)
+        await require_sign_in(session, actor.organization_id)
         agent = await session.get(Agent, (actor.organization_id, agent_id), populate_existing=True)
         if agent is None:
             raise Refused(Refusal.NOT_FOUND)

@@ -110,6 +110,13 @@ class Refusal(enum.Enum):
     PAYER_REFUSED = Rule(
         403, False, "payments from this wallet are not taken", "Pay another way, or ask the operator of this service."
     )
+    WALLET_SIGN_IN_FIRST = Rule(
+        409,
+        False,
+        "the wallet that this organization was made for has not signed in yet; until then nobody is invited, linked or "
+        "revoked here",
+        "Sign in once from the wallet that paid, without a token: POST /v1/x402/sign-in. Go on with its new token.",
+    )
     LAST_AGENT = Rule(
         409,
         False,

@@ -125,6 +125,8 @@ class GasPurpose(enum.StrEnum):
 class GasTransaction(SQLModel, table=True):
     """A transaction of the gas wallet, signed and stored before it was sent anywhere.
 
+    `by_contract`: the payer has code, which runs in it.
+
     `refused_at`: the node certainly did not take it, and nobody was ever given it. `cost_wei` is known once it is in a
     block; `worst_cost_wei` is what it may cost at most.
     """
@@ -156,6 +158,7 @@ class GasTransaction(SQLModel, table=True):
     organization_id: UUID = column(Uuid)
     settlement_id: UUID = column(Uuid)
     purpose: str = column(Text)
+    by_contract: bool = column(Boolean)
     raw: bytes = column(LargeBinary)
     gas_limit: int = column(BigInteger)
     max_fee_wei: int = column(BigInteger)
@@ -193,6 +196,9 @@ class GasWallet(SQLModel, table=True):
 class PayerWallet(SQLModel, table=True):
     """The agent that was made for a wallet when it first paid without an account, or that it was linked to: where its
     payments go, and who is given a new token when the wallet signs in. It never changes.
+
+    `founded`: the organization was made for this wallet's payment, so its first token is with whoever presented that.
+    `signed_in_at` is when the wallet first signed in, by which that token ended (`billing.founding`).
     """
 
     __tablename__ = "payer_wallets"
@@ -202,12 +208,15 @@ class PayerWallet(SQLModel, table=True):
             ["billing.agents.organization_id", "billing.agents.id"],
             name="wallet_of_an_agent",
         ),
+        Index("one_founding_wallet", "organization_id", unique=True, postgresql_where=text("founded")),
         {"schema": SCHEMA},
     )
     network: str = column(Text, key=True)
     address: str = column(Text, key=True)
     organization_id: UUID = column(Uuid)
     agent_id: UUID = column(Uuid)
+    founded: bool = column(Boolean)
+    signed_in_at: datetime | None = time(null=True)
     created_at: datetime = time()
 
 

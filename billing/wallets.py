@@ -6,13 +6,16 @@ A settled payment can be read by everybody, so it proves nothing about who prese
 it by signing a text that names us and a nonce of ours. Whoever calls here has checked the text and the signature; what
 is decided here is that each nonce counts once, at whatever process it comes in.
 
-The nonce is used up first, in the transaction of what it is used for, and stays used when that is refused: a signature
-that was seen once opens nothing again. Signing in then ends every token of the wallet's agent, at once, and makes a new
-one. Of two that sign in at the same time, the second under the organization's lock has the token that works; whose
-answer was lost signs in again.
+Whoever calls asks first whether the nonce could be used at all (`require_usable`), because to check the signature may
+cost a node work. The last word has the transaction of what the nonce is used for, which begins by using it up; it stays
+used when that is refused: a signature that was seen once opens nothing again. Signing in then ends every token of the
+wallet's agent, at once, and makes a new one. Of two that sign in at the same time, the second under the organization's
+lock has the token that works; whose answer was lost signs in again.
 
 A wallet is bound to one agent for ever: by the top-up that made the agent (`billing.settling.claiming`), or by that
-agent's token and the wallet's signature together (`link`). Both insert the same row, and its key decides.
+agent's token and the wallet's signature together (`link`). Both insert the same row, and its key decides. The first
+sign-in of a wallet that an organization was made for is remembered, because it ends the first token, which somebody
+else may have (`billing.founding`).
 Lock order: challenge → organization → wallet. Nobody takes a challenge's lock after another one.
 """
 
@@ -23,12 +26,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
-from sqlalchemy import delete, update
+from sqlalchemy import ColumnElement, delete, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from billing.database import Sessions
+from billing.founding import require_sign_in
 from billing.fresh import new_nonce
 from billing.identity import Actor, lock_organization, renew
 from billing.refusals import Refusal, Refused
@@ -68,6 +72,14 @@ async def challenge(sessions: Sessions, *, now: datetime) -> Challenge:
     return made
 
 
+async def require_usable(sessions: Sessions, nonce: str, *, now: datetime) -> None:
+    """Raise `Refused(SIGN_IN_REFUSED)` for a nonce that cannot be used; one that can is not used up by this."""
+    usable = select(SignInChallenge.nonce).where(*_is_usable(nonce, now))
+    async with sessions() as session:
+        if (await session.exec(usable)).first() is None:
+            raise _unusable()
+
+
 async def sign_in(sessions: Sessions, *, network: str, address: str, nonce: str, now: datetime) -> SignedIn:
     """Give the agent of a wallet, which has signed `nonce`, a new token, and end all its others.
 
@@ -80,9 +92,11 @@ async def sign_in(sessions: Sessions, *, network: str, address: str, nonce: str,
         if wallet is None:
             raise _no_agent()
         try:
-            return SignedIn(*await renew(session, wallet.organization_id, wallet.agent_id, now=now))
+            done = SignedIn(*await renew(session, wallet.organization_id, wallet.agent_id, now=now))
         except Refused:
             raise _revoked() from None
+        await _remember(session, wallet, now)
+        return done
 
     return await _once(sessions, nonce, renewed, now=now)
 
@@ -91,16 +105,19 @@ async def link(sessions: Sessions, actor: Actor, *, network: str, address: str, 
     """Bind a wallet, which has signed `nonce`, to the actor's agent. No token changes; repeating it changes nothing.
 
     Raises `Refused`: SIGN_IN_REFUSED when the nonce cannot be used; AUTH_REQUIRED when the actor's token has ended
-    since, and STATE_CONFLICT when the wallet is another agent's, with the nonce used up.
+    since, WALLET_SIGN_IN_FIRST when its organization is a wallet's that has not signed in (`billing.founding`), and
+    STATE_CONFLICT when the wallet is another agent's, with the nonce used up.
     """
 
     async def linked(session: AsyncSession) -> None:
         await lock_organization(session, actor, now=now)
+        await require_sign_in(session, actor.organization_id)
         row = insert(PayerWallet).values(
             network=network,
             address=address,
             organization_id=actor.organization_id,
             agent_id=actor.agent_id,
+            founded=False,
             created_at=now,
         )
         await session.exec(row.on_conflict_do_nothing())  # waits for a first top-up that is about to insert the same
@@ -126,22 +143,27 @@ async def _once(
 
 async def _use_up(session: AsyncSession, nonce: str, now: datetime) -> None:
     """Whoever comes second waits for the row and finds it used."""
-    unused = (
-        update(SignInChallenge)
-        .where(
-            col(SignInChallenge.nonce) == nonce,
-            col(SignInChallenge.used_at).is_(None),
-            col(SignInChallenge.expires_at) > now,
-        )
-        .values(used_at=now)
-        .returning(col(SignInChallenge.nonce))
+    unused = update(SignInChallenge).where(*_is_usable(nonce, now))
+    if (await session.exec(unused.values(used_at=now).returning(col(SignInChallenge.nonce)))).first() is None:
+        raise _unusable()
+
+
+def _is_usable(nonce: str, now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (
+        col(SignInChallenge.nonce) == nonce,
+        col(SignInChallenge.used_at).is_(None),
+        col(SignInChallenge.expires_at) > now,
     )
-    if (await session.exec(unused)).first() is None:
-        raise Refused(
-            Refusal.SIGN_IN_REFUSED,
-            "the nonce is none of this service's, was used before, or has expired",
-            recovery={"reason": "invalid_siwx_nonce"},
-        )
+
+
+async def _remember(session: AsyncSession, wallet: PayerWallet, now: datetime) -> None:
+    """Note the wallet's first sign-in, under its organization's lock; what is noted already stays."""
+    first = update(PayerWallet).where(
+        col(PayerWallet.network) == wallet.network,
+        col(PayerWallet.address) == wallet.address,
+        col(PayerWallet.signed_in_at).is_(None),
+    )
+    await session.exec(first.values(signed_in_at=now))
 
 
 async def _delete_expired(session: AsyncSession, now: datetime) -> None:
@@ -154,6 +176,14 @@ async def _delete_expired(session: AsyncSession, now: datetime) -> None:
         .cte("expired")  # as a mere subquery it might be run again for each row, and then there would be no bound
     )
     await session.exec(delete(SignInChallenge).where(col(SignInChallenge.nonce).in_(select(expired.c.nonce))))
+
+
+def _unusable() -> Refused:
+    return Refused(
+        Refusal.SIGN_IN_REFUSED,
+        "the nonce is none of this service's, was used before, or has expired",
+        recovery={"reason": "invalid_siwx_nonce"},
+    )
 
 
 def _no_agent() -> Refused:

@@ -9,6 +9,9 @@ from pydantic_core import PydanticUndefined
 from api.settings import Settings
 from billing.attempts import OPEN_STATES, TRANSITIONS, AttemptState
 from billing.refusals import Refusal
+from billing.settlement_states import PAYING, SettlementState
+from billing.settlement_states import TRANSITIONS as SETTLEMENT_TRANSITIONS
+from rails.evm.networks import NETWORKS, Confirmations, Finality, Network
 
 FOLDER = Path(__file__).parent
 _NOTE = "Drawn from `{source}` by `python -m docs.generate`; `tests/house/test_documents.py` compares."
@@ -46,6 +49,109 @@ def attempt_states() -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def settlement_states() -> str:
+    """The state machine of a settlement, as a Mermaid diagram and a table."""
+    lines = [
+        "# The states of a settlement",
+        "",
+        _NOTE.format(source="billing/settlement_states.py"),
+        "",
+        "A settlement is one signed payment of x402, presented for one attempt ([x402.md](x402.md)).",
+        "",
+        "```mermaid",
+        "stateDiagram-v2",
+        f"    [*] --> {SettlementState.CLAIMED}",
+        *[f"    {state} --> {to}: {turn}" for (state, turn), to in SETTLEMENT_TRANSITIONS.items()],
+        *[f"    {state} --> [*]" for state in (SettlementState.SETTLED, SettlementState.KEPT, SettlementState.FAILED)],
+        "```",
+        "",
+        "| state | what happens | next state |",
+        "| --- | --- | --- |",
+        *[f"| `{state}` | {turn} | `{to}` |" for (state, turn), to in SETTLEMENT_TRANSITIONS.items()],
+        "",
+        "| state | means | the payer is told |",
+        "| --- | --- | --- |",
+        *[f"| `{state}` | {means} | {told} |" for state, (means, told) in _SETTLEMENTS.items()],
+        "",
+        f"While it is {', '.join(f'`{state}`' for state in PAYING)} nobody is asked to pay again. What does not",
+        "stand in the table changes nothing. Money that arrives is honoured from every state: a signature that we",
+        "never sent anywhere is good until its window closes, so its payer, or anybody who saw it, may carry it out.",
+        "`final`, a column of its own, says that nothing can change any more: a block that the chain calls `finalized`",
+        "holds the payment, or is past its window without it. Until then `settled` is watched.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+_SETTLEMENTS = {
+    SettlementState.CLAIMED: ("verified and stored; nothing was sent anywhere", "202: wait"),
+    SettlementState.SETTLING: ("something may have been sent; only the chain says what became of it", "202: wait"),
+    SettlementState.UNKNOWN: ("what was sent cannot be found, or failed while the signature is good", "202: wait"),
+    SettlementState.HELD: ("paid; a person must look before it is granted", "202: `under_review`"),
+    SettlementState.SETTLED: ("paid and granted", "200"),
+    SettlementState.KEPT: (
+        "paid and not granted; the money stands unallocated until it is sent back",
+        "200: `under_review`",
+    ),
+    SettlementState.VANISHED: ("a reorganization took it out after the grant; it may come back", "202: wait"),
+    SettlementState.FAILED: ("proven not paid, or never sent", "402 `PAYMENT_FAILED`"),
+}
+
+
+def networks() -> str:
+    """The chains and when a payment on them is final."""
+    lines = [
+        "# Networks of x402, and when a payment counts",
+        "",
+        _NOTE.format(source="rails/evm/networks.py"),
+        "",
+        "`PURSER_X402_NETWORK` names one. What stands here is compared with the chain itself: a node of another chain,",
+        "or a token with other decimals or another name or version, is refused at the start.",
+        "",
+        "| network | chain | USDC | EIP-712 name, version | decimals |",
+        "| --- | --- | --- | --- | --- |",
+        *[
+            f"| `{one.caip2}` | {one.name} | `{one.token_address}` | {one.token_name}, {one.token_version} "
+            f"| {one.token_decimals} |"
+            for one in NETWORKS.values()
+        ],
+        "",
+        "A payment grants credits once it is so final:",
+        "",
+        "| network | amount | grants when |",
+        "| --- | --- | --- |",
+        *[line for network in NETWORKS.values() for line in _policy(network)],
+        "",
+        "On Base a block comes each 2 seconds; `safe` is about 2 minutes behind, `finalized` about 20.",
+        "`PURSER_X402_FINALITY` replaces the policy; that of Base is, as JSON,",
+        '`[[100, 3], [10000, "safe"], [null, "finalized"]]`.',
+        "Until its block is `finalized` a granted payment is watched; what a reorganization takes out is taken back",
+        "([settlement-states.md](settlement-states.md)).",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _policy(network: Network) -> list[str]:
+    lines, above = [], 0
+    for up_to, finality in network.finality:
+        parts = ["above " + _dollars(above, network)] if above else []
+        parts += ["up to " + _dollars(up_to, network)] if up_to is not None else []
+        lines.append(f"| `{network.caip2}` | {', '.join(parts) or 'any'} | {_when(finality)} |")
+        above = up_to or above
+    return lines
+
+
+def _dollars(atomic: int, network: Network) -> str:
+    return f"{atomic // 10**network.token_decimals:,} USDC"
+
+
+def _when(finality: Finality) -> str:
+    if isinstance(finality, Confirmations):
+        return f"{finality.blocks} blocks, its own and those behind it" if finality.blocks > 1 else "it is in a block"
+    return f"its block is no later than the chain's `{finality}`"
 
 
 def refusals() -> str:
@@ -96,7 +202,13 @@ def _default(value: object) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
-DOCUMENTS = {"attempt-states.md": attempt_states, "refusals.md": refusals, "settings.md": settings}
+DOCUMENTS = {
+    "attempt-states.md": attempt_states,
+    "networks.md": networks,
+    "refusals.md": refusals,
+    "settings.md": settings,
+    "settlement-states.md": settlement_states,
+}
 
 
 def main() -> None:

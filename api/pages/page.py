@@ -86,7 +86,9 @@ def _retry() -> Markup:
 
 
 def _what(shown: Screen) -> Markup:
-    """What is paid for: the first thing a payer wants to be sure of."""
+    """What is paid for: the first thing a payer wants to be sure of. Nothing where that is not told."""
+    if shown.credits is None or shown.price_cents is None:
+        return NOTHING
     return html(
         '<p class="what"><span id="credits">{credits} {unit}</span><span id="price">{price}</span></p>',
         credits=f"{shown.credits:,}",

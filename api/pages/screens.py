@@ -1,12 +1,15 @@
 """What a visitor of `/pay/{attempt}` gets to see, decided from the attempt as it stands. Pure.
 
 A screen carries no organization, no agent, no balance and no id of the provider, so that no page can show one.
+
+Of an attempt that a wallet pays by its signature it carries the state and nothing else. Its id is no secret: whoever
+presents the payment, which the chain shows to everybody, is told it, and no human has to be convinced to pay.
 """
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -15,7 +18,6 @@ from billing.handoff import Visit
 from billing.packs import METHODS, X402
 from billing.tables import Receipt
 from ledger.ids import external
-from rails.evm.networks import NETWORKS
 from rails.rail import CheckoutAction, DepositAction, X402Action
 from rails.stripe_x402.eip681 import payment_uri
 
@@ -89,15 +91,17 @@ class Deposit:
 class Screen:
     """Everything a page shows. `version` changes when there is something new to see.
 
-    `credits` are those that were granted, once there are some.
+    `credits` are those that were granted, once there are some. `questioned`: there is a reason why things stand so,
+    whether or not it is shown.
     """
 
     kind: Kind
-    credits: int
-    price_cents: int
     version: str
     method_id: str
     sandbox: bool
+    credits: int | None = None
+    price_cents: int | None = None
+    questioned: bool = False
     paid: Paid | None = None
     deposit: Deposit | None = None
     reason: str | None = None
@@ -126,14 +130,20 @@ def is_stuck(seen: Visit, *, now: datetime) -> bool:
 def screen(seen: Visit, *, returned: str | None, sandbox: bool, now: datetime) -> Screen:
     """The page for what `seen` says."""
     kind = _kind(seen, returned=returned, now=now)
-    deposit = _deposit(seen.action) if isinstance(seen.action, DepositAction) else None
-    return Screen(
+    bare = Screen(
         kind=kind,
-        credits=seen.receipt.credits if seen.receipt else seen.quote.credits,
-        price_cents=seen.quote.price_cents,
         version=version(seen, now=now),
         method_id=seen.attempt.method,
         sandbox=sandbox,
+        questioned=seen.attempt.reason is not None,
+    )
+    if seen.attempt.method == X402.method_id:
+        return bare
+    deposit = _deposit(seen.action) if isinstance(seen.action, DepositAction) else None
+    return replace(
+        bare,
+        credits=seen.receipt.credits if seen.receipt else seen.quote.credits,
+        price_cents=seen.quote.price_cents,
         paid=_paid(seen, seen.receipt) if seen.receipt else None,
         deposit=deposit if kind in {Kind.DEPOSIT, Kind.LAPSED} else None,
         reason=_plain(seen.attempt.reason) if kind in REASONED else None,
@@ -142,9 +152,12 @@ def screen(seen: Visit, *, returned: str | None, sandbox: bool, now: datetime) -
 
 def version(seen: Visit, *, now: datetime) -> str:
     """A text that changes when the page does."""
-    moment = (seen.attempt.updated_at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     over = seen.action is not None and seen.action.expires_at <= now
-    return f"{seen.attempt.state}.{moment}.{'over' if over else 'on'}"
+    if seen.attempt.method == X402.method_id:
+        changed = "questioned" if seen.attempt.reason is not None else "plain"
+    else:
+        changed = str((seen.attempt.updated_at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1))
+    return f"{seen.attempt.state}.{changed}.{'over' if over else 'on'}"
 
 
 def _kind(seen: Visit, *, returned: str | None, now: datetime) -> Kind:
@@ -179,18 +192,10 @@ def _means(seen: Visit, receipt: Receipt) -> str:
     """What was paid with, in a word or two."""
     if receipt.total_cents == 0:
         return "Promotion code"
-    if seen.attempt.method == X402.method_id:
-        return f"USDC on {_chain(receipt)}"
     if not METHODS[seen.attempt.method].requires_browser:
         return "USDC on Base"
     kind = str(receipt.details.get("type", "card"))
     return "Bank account" if kind.endswith(("bank_account", "debit")) else kind.replace("_", " ").capitalize()
-
-
-def _chain(receipt: Receipt) -> str:
-    """Where it was paid, as people call it."""
-    network = NETWORKS.get(str(receipt.details.get("network")))
-    return network.name.replace("-", " ").title() if network is not None else "chain"
 
 
 def _deposit(action: DepositAction) -> Deposit:

@@ -165,7 +165,7 @@ def words(shown: Screen) -> Words:
         )
     if shown.paid is not None:
         return _of_paid(shown.paid)
-    if shown.kind is Kind.PROCESSING and shown.reason is not None:
+    if shown.kind is Kind.PROCESSING and shown.questioned:
         return _CHECKED
     return _BY_METHOD.get(shown.method_id, {}).get(shown.kind) or _BY_KIND[shown.kind]
 

@@ -214,7 +214,7 @@ async def require_chain(settings: Settings) -> None:
     if settings.x402_network is None:
         return
     try:
-        signing_in.asked(Challenge("0" * 32, now(), now()), settings.url, settings.x402_network)
+        signing_in.asked(Challenge("0" * 32, now(), now()), settings.url, settings.x402_network, linking=None)
     except ValueError as error:
         raise CannotGoOn(f"Wallets cannot sign in at {settings.url} ({error}); correct PURSER_PUBLIC_URL.") from None
     house = build(settings)
@@ -250,6 +250,8 @@ async def _of_rails(house: House) -> AsyncIterator[Finding]:
             reason = house.native.standing.reason
             mend = "check the node, the facilitator, and the ether of the gas wallet" if reason is not None else None
             found = reason or f"{house.native.network.caip2}, paid to {house.native.pay_to}"
+            if house.native.gas is not None:
+                found = f"{found}; gas is paid by {house.native.gas.address}"
             yield Finding("x402", found, mend)
     if house.doors and not house.offered:
         yield Finding("rails", "none is switched on", "set PURSER_STRIPE_CHECKOUT or PURSER_STRIPE_X402 to true")

@@ -44,7 +44,7 @@ FINALITY: Final = timedelta(seconds=30)
 """Until the next look at one that is granted, or held, and not yet beyond a reorganization."""
 DRIVE_EVERY: Final = timedelta(milliseconds=200)
 """How often somebody who waits for an answer makes a turn."""
-TURN_LEAST_S: Final = 2.0
+TURN_LEAST: Final = timedelta(seconds=2)
 """How long somebody who waits for an answer waits for a turn at least. One that takes longer goes on alone."""
 LONG_UNKNOWN_TRIES: Final = 40
 WINDOW_MARGIN: Final = timedelta(seconds=60)
@@ -78,7 +78,7 @@ async def drive(desk: Desk, key: Key, *, wait: timedelta) -> Settlement:
     clock = asyncio.get_running_loop().time
     end = clock() + wait.total_seconds()
     while True:
-        is_made = await _turned(desk, key, within_s=max(end - clock(), TURN_LEAST_S))
+        is_made = await _turned(desk, key, within=max(timedelta(seconds=end - clock()), TURN_LEAST))
         row = await records.read(desk.sessions, key)
         if not is_made:
             return row
@@ -89,12 +89,12 @@ async def drive(desk: Desk, key: Key, *, wait: timedelta) -> Settlement:
         await asyncio.sleep(min(DRIVE_EVERY.total_seconds(), left))
 
 
-async def _turned(desk: Desk, key: Key, *, within_s: float) -> bool:
+async def _turned(desk: Desk, key: Key, *, within: timedelta) -> bool:
     """Make a turn. False when it takes longer: it then goes on alone."""
     turning = asyncio.create_task(turn(desk, key), name="settlement-turn")
     desk.turns.add(turning)
     turning.add_done_callback(desk.turns.discard)
-    await asyncio.wait({turning}, timeout=within_s)
+    await asyncio.wait({turning}, timeout=within.total_seconds())
     if turning.done():
         turning.result()
         return True
@@ -145,8 +145,8 @@ async def _submitted(desk: Desk, row: Settlement) -> timedelta:
     match submission.progress:
         case Progress.REFUSED:
             reason = f"{NEVER_SENT} ({submission.reason})"
-            await granting.fail(desk.sessions, key_of(row), reason=reason, is_final=False, now=desk.clock())
-            return QUIET
+            if await granting.fail(desk.sessions, key_of(row), reason=reason, is_final=False, now=desk.clock()):
+                return QUIET
         case Progress.DOUBTFUL:
             log.warning("settlement_doubtful", attempt_id=external("payatt", row.attempt_id), reason=submission.reason)
             await _lose_sight(desk, row, submission.reason)
@@ -216,10 +216,9 @@ async def _waiting_for_a_person(desk: Desk, chain: Chain, row: Settlement) -> ti
 async def _decided(desk: Desk, row: Settlement, seen: Sighting, *, is_beyond: bool) -> None:
     """A held payment: granted when an operator said so; kept when one did, or the screening, once it is final."""
     now = desk.clock()
-    rejected = await _is_rejected(desk, row)
-    if row.decision == Decision.RELEASE and not rejected:
+    if row.decision == Decision.RELEASE:
         await granting.grant(desk.sessions, row, seen, livemode=desk.livemode, now=now)
-    elif is_beyond and row.decision != Decision.RELEASE and (row.decision == Decision.KEEP or rejected):
+    elif is_beyond and (row.decision == Decision.KEEP or await _is_rejected(desk, row)):
         reason = row.reason or Decision.KEEP
         await granting.keep(desk.sessions, row, seen, reason=reason, livemode=desk.livemode, now=now)
 
@@ -230,9 +229,11 @@ async def _is_rejected(desk: Desk, row: Settlement) -> bool:
 
 async def _trusting(desk: Desk, row: Settlement) -> timedelta:
     """Only a facilitator can be asked. Its success counts as final; anything else leaves the payment unknown."""
-    if row.state in {S.SETTLED, S.KEPT}:
-        await _close(desk, row)
+    if row.state in {S.SETTLED, S.KEPT} and not row.block_number:
+        await _close(desk, row)  # one that was seen in a block is looked after by a process that can ask a chain
         return FINALITY
+    if row.state == S.FAILED and row.transaction_hash is not None:
+        return await _judged(desk, row, _as_said(row, row.transaction_hash), is_beyond=True)
     if row.state == S.HELD and row.transaction_hash is not None:
         await _decided(desk, row, _as_said(row, row.transaction_hash), is_beyond=True)
     if row.state not in {S.CLAIMED, S.SETTLING, S.UNKNOWN}:
@@ -271,4 +272,5 @@ async def _close(desk: Desk, row: Settlement) -> None:
     """Nothing can change it any more."""
     async with desk.sessions() as session, session.begin():
         current = await records.locked(session, key_of(row))
-        current.final, current.updated_at = True, desk.clock()
+        if (current.state, current.reorganizations) == (row.state, row.reorganizations):
+            current.final, current.updated_at = True, desk.clock()

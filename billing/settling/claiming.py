@@ -111,6 +111,7 @@ async def claim(
         async with sessions() as session, session.begin():
             await _not_claimed(session, payable)
             await lock_organization(session, actor, now=now)
+            await _not_claimed(session, payable)  # by one who held the lock, and may be asked the same
             attempt = await _claimable(session, actor, attempt_id, now)
             key = await _store(session, attempt, payable, lease=lease, now=now)
             return Claimed(key, attempt.id, attempt.quote_id)
@@ -169,7 +170,7 @@ async def claim_top_up(
             buyer, token, is_new = await _buyer(session, actor, payable, now)
             quote = _quote(buyer, pack, payable, place, live_money=live_money, now=now)
             session.add(quote)
-            await session.flush()
+            await _flush(session)
             attempt = purchases.new_attempt(buyer, quote, quote.idempotency_key, place.offer, now)
             prepared = request.prepare(purchases.order(attempt, quote, place, now))
             await _ask(session, attempt, prepared, await request.start(prepared), now)
@@ -229,7 +230,12 @@ async def _buyer(
     agent, token = await identity.found(session, Newcomer(f"wallet {payer}", RUNTIME), now=now)
     session.add(
         PayerWallet(
-            network=network, address=payer, organization_id=agent.organization_id, agent_id=agent.id, created_at=now
+            network=network,
+            address=payer,
+            organization_id=agent.organization_id,
+            agent_id=agent.id,
+            founded=True,
+            created_at=now,
         )
     )
     await _flush(session)
@@ -292,6 +298,7 @@ async def _covered(session: AsyncSession, payable: Payable) -> None:
     signed, requirement = payable.payment.authorization, payable.requirement
     named = f"{requirement.network}:{signed.from_}"
     await session.exec(select(func.pg_advisory_xact_lock(func.hashtextextended(named, 0))))
+    await _not_claimed(session, payable)
     under_way = select(func.count(), func.coalesce(func.sum(col(Settlement.amount_atomic)), 0)).where(
         col(Settlement.network) == requirement.network,
         col(Settlement.payer) == signed.from_,
@@ -344,7 +351,10 @@ async def _store(
 
 
 async def _flush(session: AsyncSession) -> None:
-    """The constraints have the last word: one settlement per authorization, wallet, identifier and open attempt."""
+    """The constraints have the last word: one settlement per authorization, wallet, identifier and open attempt.
+
+    Of a wallet that another claim has just made known, the first to be twice is the quote.
+    """
     try:
         await session.flush()
     except IntegrityError as error:

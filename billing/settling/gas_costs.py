@@ -60,7 +60,6 @@ def _unbooked(network: str, address: str, finalized: int) -> SelectOfScalar[GasT
             col(one.wallet) == address,
             col(one.nonce) < col(GasWallet.next_nonce),
             col(one.booked_at).is_(None),
-            col(one.refused_at).is_(None),
             func.coalesce(col(one.block_number), 0) <= finalized,
             ~exists().where(
                 col(booked.network) == one.network,

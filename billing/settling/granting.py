@@ -21,7 +21,7 @@ from billing.judging import Judged, Verdict
 from billing.requests import locked_attempt
 from billing.settlement_states import SettlementState as S
 from billing.settlement_states import Turn
-from billing.settling import records
+from billing.settling import nonces, records
 from billing.settling.records import PAYMENT_KIND, Key, cents, key_of, payment_id
 from billing.settling.sighting import Sighting
 from billing.settling_tables import Settlement
@@ -135,20 +135,23 @@ async def keep(
     await once_more(sessions, once)
 
 
-async def fail(sessions: Sessions, key: Key, *, reason: str, is_final: bool, now: datetime) -> None:
+async def fail(sessions: Sessions, key: Key, *, reason: str, is_final: bool, now: datetime) -> bool:
     """It is certain that nothing was paid, or (not `is_final`) that nothing was sent: the attempt ends.
 
-    `reason` is shown to the payer.
+    `reason` is shown to the payer. False when something may have been sent after all, by another process.
     """
     async with sessions() as session, session.begin():
         row = await records.locked(session, key)
+        if not is_final and (row.state != S.CLAIMED or await nonces.was_signed_for(session, key)):
+            return False
         was_paid = row.state == S.VANISHED
         if not records.move(row, Turn.PROVEN_UNPAID, now, reason=reason) and row.state != S.FAILED:
-            return
+            return True
         row.final = is_final
         attempt = await locked_attempt(session, row.organization_id, row.attempt_id)
         if attempt is None or was_paid:
-            return  # what had been granted has been taken back, and its attempt stays as it was
+            return True  # what had been granted has been taken back, and its attempt stays as it was
         state = after(AttemptState(attempt.state), Happening.FAILED)
         if state != attempt.state:
             attempt.state, attempt.reason, attempt.updated_at = state, reason, now
+    return True

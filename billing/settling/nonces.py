@@ -90,13 +90,12 @@ async def passed_over(session: AsyncSession, wallet: GasWallet, chain_nonce: int
 
 
 async def of_settlement(session: AsyncSession, key: Key) -> Sequence[GasTransaction]:
-    """All that was signed for a settlement, newest first, those that were withdrawn excepted."""
+    """All that was signed for a settlement, newest first, also what was withdrawn: a node may have it after all."""
     query = (
         select(GasTransaction)
         .where(
             col(GasTransaction.organization_id) == key.organization_id,
             col(GasTransaction.settlement_id) == key.settlement_id,
-            col(GasTransaction.refused_at).is_(None),
         )
         .order_by(col(GasTransaction.created_at).desc(), col(GasTransaction.max_fee_wei).desc())
         .execution_options(populate_existing=True)
@@ -104,10 +103,20 @@ async def of_settlement(session: AsyncSession, key: Key) -> Sequence[GasTransact
     return (await session.exec(query)).all()
 
 
-async def spent_in_the_last_hour(session: AsyncSession, wallet: GasWallet, *, now: datetime) -> int:
+async def was_signed_for(session: AsyncSession, key: Key) -> bool:
+    """Whether a transaction was ever signed for a settlement, withdrawn or not."""
+    query = select(GasTransaction.hash).where(
+        col(GasTransaction.organization_id) == key.organization_id,
+        col(GasTransaction.settlement_id) == key.settlement_id,
+    )
+    return (await session.exec(query.limit(1))).first() is not None
+
+
+async def spent_in_the_last_hour(session: AsyncSession, wallet: GasWallet, *, by_contracts: bool, now: datetime) -> int:
     """Wei that the wallet's transactions of the last hour cost, or may cost at most while that is not known.
 
-    Of transactions with one nonce only one is ever carried out: the dearest counts.
+    Of transactions with one nonce only one is ever carried out: the dearest counts. `by_contracts`: only those of
+    payers with code.
     """
     cost = func.coalesce(col(GasTransaction.cost_wei), col(GasTransaction.worst_cost_wei))
     dearest = (
@@ -117,6 +126,7 @@ async def spent_in_the_last_hour(session: AsyncSession, wallet: GasWallet, *, no
             col(GasTransaction.wallet) == wallet.address,
             col(GasTransaction.created_at) > now - HOUR,
             col(GasTransaction.refused_at).is_(None),
+            col(GasTransaction.by_contract).in_([True] if by_contracts else [True, False]),
         )
         .group_by(col(GasTransaction.nonce))
         .subquery()
@@ -132,6 +142,7 @@ async def store(
     signed: SignedTransaction,
     *,
     purpose: GasPurpose,
+    by_contract: bool,
     now: datetime,
 ) -> GasTransaction:
     """The row of a signed transaction, which is stored before it is sent.
@@ -140,7 +151,8 @@ async def store(
     """
     known = await session.get(GasTransaction, signed.hash, with_for_update={"key_share": True}, populate_existing=True)
     if known is not None:
-        known.sent_at, known.refused_at = None, None
+        if known.refused_at is not None:
+            known.sent_at, known.refused_at = None, None
         return known
     row = GasTransaction(
         hash=signed.hash,
@@ -150,6 +162,7 @@ async def store(
         organization_id=key.organization_id,
         settlement_id=key.settlement_id,
         purpose=purpose,
+        by_contract=by_contract,
         raw=signed.raw,
         gas_limit=terms.gas_limit,
         max_fee_wei=terms.max_fee_wei,

@@ -20,6 +20,7 @@ from typing import Final
 
 import structlog
 from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from billing.database import Sessions
 from billing.settlement_states import SettlementState as S
@@ -34,7 +35,7 @@ from rails.evm.calls import Call
 from rails.evm.chain import Chain
 from rails.evm.gas import GasTerms
 from rails.evm.gas import GasWallet as GasKey
-from rails.rail import ProviderRefused
+from rails.rail import ProviderRefused, RailUnavailable
 
 SEND_AGAIN_AFTER: Final = timedelta(seconds=4)
 """Two blocks of Base: a node that was given a transaction and is asked again has either carried it out or lost it."""
@@ -45,6 +46,10 @@ STEP_BACK_AFTER: Final = timedelta(minutes=1)
 GAS_MARGIN_PERCENT: Final = 25
 GAS_MAX: Final = 500_000
 """Several times what a passkey's wallet takes: the payer's own code runs in the transfer, and we pay for it."""
+CONTRACTS_SHARE: Final = 3
+"""Of the hour's gas, payers with code may use one such part together."""
+SENDS_MAX: Final = 3
+"""How often a payment that failed on the chain is sent: its token was paused, say, or its payer's balance away."""
 CLEARING_GAS: Final = 21_000
 RESEND_MAX: Final = 20
 
@@ -117,13 +122,22 @@ class OwnSubmitter:
         async with self._sessions() as session:
             return await session.get(GasWallet, (self._chain.network.caip2, self._key.address))
 
-    async def _call(self, row: Settlement) -> Call | None:
-        """The transfer, in the form that the payer's kind of account asks for; none when its signature has not that
-        form.
+    async def _was_tried_enough(self, row: Settlement, *, by_contract: bool) -> bool:
+        """Whether the payment was sent as often as it is, with nonces of its own: what fails again costs gas again.
 
-        An account may have lost its code since the signature was checked (EIP-7702).
+        A payer's code can fail in a transaction and nowhere else, so that is tried once.
         """
-        encoded = calls.transfer_by_bytes if await self._chain.code_of(row.payer) else calls.transfer_by_parts
+        async with self._sessions() as session:
+            signed = await nonces.of_settlement(session, key_of(row))
+        used = {one.nonce for one in signed if one.purpose == GasPurpose.SETTLEMENT and one.refused_at is None}
+        return len(used) >= (1 if by_contract else SENDS_MAX)
+
+    def _call(self, row: Settlement, *, by_contract: bool) -> Call | None:
+        """The transfer, in the form that the payer's kind of account asks for.
+
+        None when its signature has not that form: an account may have lost its code since it was checked (EIP-7702).
+        """
+        encoded = calls.transfer_by_bytes if by_contract else calls.transfer_by_parts
         try:
             return Call(sender=self._key.address, to=row.asset, data=encoded(authorization(row), row.signature))
         except ValueError:
@@ -131,7 +145,10 @@ class OwnSubmitter:
 
     async def _begin(self, row: Settlement, now: datetime) -> Submission:
         """Take the wallet and store the first transaction, then send it."""
-        call = await self._call(row)
+        by_contract = bool(await self._chain.code_of(row.payer))
+        if await self._was_tried_enough(row, by_contract=by_contract):
+            return Submission(Progress.DOUBTFUL, "it failed on the chain too often to be sent again")
+        call = self._call(row, by_contract=by_contract)
         gas = await self._chain.estimate_gas(call) if call is not None else "the payer's account has changed its kind"
         if isinstance(gas, int) and gas > GAS_MAX:
             gas = f"the payer's account takes more than {GAS_MAX} gas to check its signature"
@@ -147,20 +164,32 @@ class OwnSubmitter:
             wallet = await nonces.locked(session, self._chain.network.caip2, self._key.address, now=now)
             if current.state not in {S.CLAIMED, S.SETTLING, S.UNKNOWN} or wallet.settlement_id is not None:
                 return Submission(Progress.WAITING, "another process was faster")
-            spent = await nonces.spent_in_the_last_hour(session, wallet, now=now)
-            if spent + gas_limit * bid.max_fee_wei > self._limits.wei_per_hour:
+            cost_wei = gas_limit * bid.max_fee_wei
+            if not await self._may_spend(session, wallet, cost_wei, by_contract=by_contract, now=now):
                 return Submission(Progress.WAITING, "the gas for this hour is used up")
             nonce = nonces.take(wallet, key_of(row), chain_nonce=chain_nonce, now=now)
             terms = self._terms(call, nonce, gas_limit, bid)
             transaction = await nonces.store(
-                session, wallet, key_of(row), terms, self._key.sign(terms), purpose=GasPurpose.SETTLEMENT, now=now
-            )
+                session, wallet, key_of(row), terms, self._key.sign(terms), purpose=GasPurpose.SETTLEMENT,
+                by_contract=by_contract, now=now,
+            )  # fmt: skip
             records.move(current, Turn.SUBMITTED, now)
         return await self._send(transaction, now)
 
+    async def _may_spend(
+        self, session: AsyncSession, wallet: GasWallet, cost_wei: int, *, by_contract: bool, now: datetime
+    ) -> bool:
+        """Whether the hour's gas allows it. Payers with code have a share of it: their code says what is burnt."""
+        most = self._limits.wei_per_hour
+        spent = await nonces.spent_in_the_last_hour(session, wallet, by_contracts=False, now=now)
+        if spent + cost_wei > most or not by_contract:
+            return spent + cost_wei <= most
+        spent = await nonces.spent_in_the_last_hour(session, wallet, by_contracts=True, now=now)
+        return spent + cost_wei <= most // CONTRACTS_SHARE
+
     async def _would_fail(self, row: Settlement, reason: str) -> Submission:
         """Refused only if nothing was sent and nobody else has carried it out meanwhile: that may be why."""
-        if await self.hashes(row):
+        if row.state != S.CLAIMED or await self.hashes(row):
             return Submission(Progress.DOUBTFUL, reason)
         if await self._chain.authorization_state(row.payer, row.nonce):
             return Submission(Progress.WAITING, "the authorization was used or cancelled, and that is not found yet")
@@ -221,7 +250,7 @@ class OwnSubmitter:
                 gas_limit=CLEARING_GAS, max_fee_wei=bid.max_fee_wei, tip_wei=bid.tip_wei,
             )  # fmt: skip
         else:
-            call = await self._call(row)
+            call = self._call(row, by_contract=last.by_contract)
             if call is None:
                 return await self._send(last, now)
             terms = self._terms(call, last.nonce, last.gas_limit, bid)
@@ -234,8 +263,9 @@ class OwnSubmitter:
             if signed and signed[-1].hash != last.hash:
                 return Submission(Progress.SENT)
             transaction = await nonces.store(
-                session, current, key, terms, self._key.sign(terms), purpose=purpose, now=now
-            )
+                session, current, key, terms, self._key.sign(terms), purpose=purpose, by_contract=last.by_contract,
+                now=now,
+            )  # fmt: skip
         log.info("gas_raised", settlement=str(row.id), nonce=last.nonce, max_fee_wei=terms.max_fee_wei, purpose=purpose)
         return await self._send(transaction, now)
 
@@ -251,7 +281,20 @@ class OwnSubmitter:
             if not was_given:
                 await self._withdraw(transaction, now)
             return Submission(Progress.WAITING, f"the chain did not take the transaction: {refused.code}")
+        except RailUnavailable:
+            if not was_given:
+                await self._unmark(transaction, now)
+            raise
         return Submission(Progress.SENT)
+
+    async def _unmark(self, transaction: GasTransaction, now: datetime) -> None:
+        """It certainly did not leave, so that it is as it was: given to nobody."""
+        async with self._sessions() as session, session.begin():
+            row = await session.get_one(
+                GasTransaction, transaction.hash, with_for_update={"key_share": True}, populate_existing=True
+            )
+            if row.sent_at == now:
+                row.sent_at = None
 
     async def _mark_sent(self, transaction: GasTransaction, now: datetime) -> bool:
         """Remember, before it leaves, that it may have been given away. Whether it may have been before."""
@@ -267,6 +310,8 @@ class OwnSubmitter:
         async with self._sessions() as session, session.begin():
             wallet = await nonces.locked(session, transaction.network, transaction.wallet, now=now)
             row = await session.get_one(GasTransaction, transaction.hash, populate_existing=True)
+            if row.sent_at != now:
+                return  # another process has given it away meanwhile
             row.refused_at = now
             if (wallet.settlement_id, wallet.next_nonce) == (transaction.settlement_id, transaction.nonce):
                 await session.flush()
@@ -292,6 +337,8 @@ class OwnSubmitter:
             current = await nonces.locked(session, wallet.network, wallet.address, now=now)
             if (current.settlement_id, current.next_nonce) != (row.id, wallet.next_nonce):
                 return
+            if not used and await nonces.sent_with(session, current):
+                return  # taken again meanwhile
             for receipt in receipts:
                 transaction = await session.get_one(GasTransaction, receipt.transaction_hash)
                 transaction.block_number = receipt.block_number

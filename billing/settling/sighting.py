@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 from billing.settling.records import authorization
 from billing.settling_tables import Settlement
@@ -21,6 +22,9 @@ from rails.evm.answers import Receipt
 from rails.evm.chain import Chain
 from rails.evm.networks import Confirmations, finality_for
 from rails.evm.receipts import settled_transfer
+
+BLOCKS_OF_A_DAY: Final = 43_200
+"""On Base, with a block every two seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,16 @@ async def sight(chain: Chain, row: Settlement, hashes: Iterable[str]) -> Sightin
             return found
     if not await chain.authorization_state(row.payer, row.nonce):
         return None
-    log = await chain.find_authorization_used(row.payer, row.nonce, from_block=row.from_block)
+    log = await chain.find_authorization_used(row.payer, row.nonce, from_block=await _start(chain, row))
     return await _in(chain, row, log.transaction_hash) if log is not None else None
+
+
+async def _start(chain: Chain, row: Settlement) -> int:
+    """From which block on the payment is looked for. One that was claimed without a chain is not older than a day."""
+    if row.from_block:
+        return row.from_block
+    head = await chain.block("latest")
+    return max(0, head.number - BLOCKS_OF_A_DAY) if head is not None else 0
 
 
 async def _in(chain: Chain, row: Settlement, transaction_hash: str) -> Sighting | None:
@@ -104,8 +116,9 @@ async def can_never_come(chain: Chain, row: Settlement) -> bool:
         return finalized.timestamp >= row.valid_before
     # Done with and final: carried out for another transfer that was signed under the same nonce, or cancelled.
     # Either is believed only with the log that says so: a node without old logs must not make a payment unmade.
-    log = await chain.find_authorization_used(row.payer, row.nonce, from_block=row.from_block)
+    start = await _start(chain, row)
+    log = await chain.find_authorization_used(row.payer, row.nonce, from_block=start)
     if log is None:
-        return await chain.find_authorization_canceled(row.payer, row.nonce, from_block=row.from_block) is not None
+        return await chain.find_authorization_canceled(row.payer, row.nonce, from_block=start) is not None
     receipt = await chain.receipt(log.transaction_hash)
     return receipt is not None and receipt.succeeded and settles(receipt, row) is None

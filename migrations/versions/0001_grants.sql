@@ -40,6 +40,7 @@ GRANT UPDATE (state, reason, transaction_hash, log_index, block_number, block_ha
 GRANT UPDATE (sent_at, refused_at, block_number, cost_wei, booked_at) ON billing.gas_transactions TO purser_run;
 GRANT UPDATE (next_nonce, organization_id, settlement_id, unbooked_wei, updated_at)
   ON billing.gas_wallets TO purser_run;
+GRANT UPDATE (signed_in_at) ON billing.payer_wallets TO purser_run;
 -- A challenge proves nothing once it has expired: the only rows that this role may delete.
 GRANT UPDATE (used_at), DELETE ON billing.sign_in_challenges TO purser_run;
 GRANT SELECT ON public.alembic_version TO purser_run;

@@ -54,6 +54,7 @@ CREATE TABLE billing.gas_transactions (
   organization_id UUID NOT NULL,
   settlement_id UUID NOT NULL,
   purpose TEXT NOT NULL,
+  by_contract BOOLEAN NOT NULL,
   raw BYTEA NOT NULL,
   gas_limit BIGINT NOT NULL,
   max_fee_wei BIGINT NOT NULL,
@@ -90,10 +91,13 @@ CREATE TABLE billing.payer_wallets (
   address TEXT NOT NULL,
   organization_id UUID NOT NULL,
   agent_id UUID NOT NULL,
+  founded BOOLEAN NOT NULL,
+  signed_in_at TIMESTAMP WITH TIME ZONE,
   created_at TIMESTAMP WITH TIME ZONE NOT NULL,
   PRIMARY KEY (network, address),
   CONSTRAINT wallet_of_an_agent FOREIGN KEY(organization_id, agent_id) REFERENCES billing.agents (organization_id, id)
 );
+CREATE UNIQUE INDEX one_founding_wallet ON billing.payer_wallets (organization_id) WHERE founded;
 
 CREATE TABLE billing.sign_in_challenges (
   nonce TEXT NOT NULL,

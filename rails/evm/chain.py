@@ -60,6 +60,7 @@ _REFUSALS: Final = (
     ("nonce_too_low", re.compile(r"nonce too low|nonce is too low|oldnonce")),
     ("insufficient_funds", re.compile(r"insufficient (funds|balance)")),
     ("underpriced", re.compile(r"underpriced|fee ?cap|fee too low|less than block base fee|gas price")),
+    ("refused", re.compile(r"intrinsic gas|exceeds (block )?gas limit|invalid (sender|chain|signature)|max priority")),
 )
 _REVERT_CODE: Final = 3
 
@@ -250,7 +251,10 @@ class Chain:
         except NodeError as error:
             if _KNOWN.search(error.said.lower()):
                 return expected
-            raise _refused(error) from None
+            refused = _refused(error)
+            if refused is not None:
+                raise refused from None
+            raise OutcomeUnknown(self._in_words(f"answered eth_sendRawTransaction with {error}")) from None
         except NoAnswer as error:
             if error.sent:
                 raise OutcomeUnknown(self._in_words(str(error))) from None
@@ -351,10 +355,11 @@ class _Reverted(Exception):
         self.in_words = reason or "reverted without a reason"
 
 
-def _refused(error: NodeError) -> ProviderRefused:
+def _refused(error: NodeError) -> ProviderRefused | None:
+    """Why a node did not take a transaction; none when its words do not say for certain that it did not."""
     said = error.said.lower()
-    code = next((code for code, words in _REFUSALS if words.search(said)), "refused")
-    return ProviderRefused(code=code, message=f"the node refused the transaction ({error})")
+    code = next((code for code, words in _REFUSALS if words.search(said)), None)
+    return ProviderRefused(code=code, message=f"the node refused the transaction ({error})") if code else None
 
 
 def _message(to: str, data: bytes) -> dict[str, str]:

@@ -38,7 +38,7 @@ from pydantic_core import from_json
 
 from rails.evm.eip3009 import Authorization
 from rails.rail import OutcomeUnknown, RailUnavailable
-from rails.x402.terms import SCHEME, VERSION, NotPayable, Requirement
+from rails.x402.terms import NONCE_USED, SCHEME, VERSION, NotPayable, Requirement
 
 CONNECT_TIMEOUT_S: Final = 5.0
 TIMEOUT_S: Final = 30.0
@@ -85,7 +85,6 @@ _NOT_SERVED: Final = frozenset(
     }
 )
 """Words about the facilitator, its node or what we ask for: no payer can mend them, and nothing was sent."""
-_NONCE_USED: Final = "invalid_exact_evm_nonce_already_used"
 _UNEXPECTED: Final = "unexpected_verify_error"
 
 _NOTHING_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -170,7 +169,7 @@ class Facilitator:
         if answer.status >= 500 or valid is not False or reason == _UNEXPECTED:
             raise _unavailable(f"answered /verify with HTTP {answer.status} and neither yes nor no")
         _raise_if_not_served(reason)
-        known = reason in _REFUSED or reason == _NONCE_USED
+        known = reason in _REFUSED or reason == NONCE_USED
         raise NotPayable(reason if known else _UNEXPECTED, "the facilitator would not carry this payment out")
 
     async def settle(self, payment: Mapping[str, Any], requirement: Requirement) -> Settled:

@@ -7,6 +7,7 @@ address: it signs a text that names us, a nonce of ours and the time (EIP-4361).
 header has its fields, `message_of` puts the text together again, and the signature is over its hash. Therefore two
 different sets of fields must never give one text: every field has its own narrow alphabet, without line breaks, and an
 optional field is either absent or not empty (the clients' packages disagree on what an empty one looks like).
+What the signature is for stands in the text too, as its request id: one caught on its way to signing in links nothing.
 Who signed is asked of the key (`eip191.signer`) or, of a payer with code, of the chain (EIP-1271, with the same hash).
 That a nonce is ours and was never used before is billing's to keep.
 Sources: specs/extensions/sign-in-with-x.md of x402 (and x402 2.25.0, extensions/sign_in_with_x),
@@ -38,12 +39,13 @@ Disagreement = Literal[
     "invalid_siwx_domain_mismatch",
     "invalid_siwx_uri_mismatch",
     "invalid_siwx_unsupported_chain",
+    "invalid_siwx_request_id",
     "invalid_siwx_issued_at_in_future",
     "invalid_siwx_issued_at_too_old",
     "invalid_siwx_expired",
     "invalid_siwx_not_yet_valid",
 ]
-"""Words of the extension (x402 2.25.0, extensions/sign_in_with_x/types.py)."""
+"""Words of the extension (x402 2.25.0, extensions/sign_in_with_x/types.py), and one for what it leaves to us."""
 
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 _TIME: Final = re.compile(
@@ -71,6 +73,7 @@ _ALPHABETS: Final = {
 class Challenge:
     """What a wallet is asked to sign. `domain` is our host (with its port), `uri` one under it; `network` is CAIP-2.
 
+    `request_id` says what is asked for beside signing in, which has none.
     `ValueError` for one that no wallet could sign as we would read it: the text's alphabets hold for us too.
     """
 
@@ -81,6 +84,7 @@ class Challenge:
     issued_at: datetime
     expires_at: datetime
     network: str
+    request_id: str | None = None
 
     def __post_init__(self) -> None:
         given = {**self.info(), "chainId": self.network}
@@ -98,6 +102,7 @@ class Challenge:
             "nonce": self.nonce,
             "issuedAt": _written(self.issued_at),
             "expirationTime": _written(self.expires_at),
+            **({"requestId": self.request_id} if self.request_id is not None else {}),
         }
 
 
@@ -206,8 +211,10 @@ def digest_of(message: str) -> bytes:
     return personal_digest(message)
 
 
-def disagreement(sign_in: SignIn, *, domain: str, uri_origin: str, network: str, now: datetime) -> Disagreement | None:
-    """Why this is no sign-in to us, now, in the extension's words; None when it is one.
+def disagreement(
+    sign_in: SignIn, *, domain: str, uri_origin: str, network: str, request_id: str | None, now: datetime
+) -> Disagreement | None:
+    """Why this is no sign-in to us, now and for `request_id`, in the extension's words; None when it is one.
 
     `uri_origin` is scheme, host and port, as in `https://purser.example`; `network` is CAIP-2. It is taken for
     `AGE_MAX` after it was issued at the most, and while its own window is open. Who signed it is not asked here.
@@ -219,6 +226,8 @@ def disagreement(sign_in: SignIn, *, domain: str, uri_origin: str, network: str,
         return "invalid_siwx_uri_mismatch"
     if sign_in.chain_id != network:
         return "invalid_siwx_unsupported_chain"
+    if sign_in.request_id != request_id:
+        return "invalid_siwx_request_id"
     age = now - _read(sign_in.issued_at)
     if age < -AHEAD_MAX:
         return "invalid_siwx_issued_at_in_future"

@@ -13,6 +13,7 @@ from rails.evm.eip3009 import Authorization
 
 VERSION: Final = 2
 SCHEME: Final = "exact"
+NONCE_USED: Final = "invalid_exact_evm_nonce_already_used"
 METHOD_ID: Final = "x402.exact.usdc"
 
 

@@ -25,7 +25,7 @@ from rails.evm import calls, eip3009
 from rails.evm.calls import Call
 from rails.evm.chain import Chain
 from rails.evm.networks import Network
-from rails.x402.terms import NotPayable, Requirement, SignedPayment
+from rails.x402.terms import NONCE_USED, NotPayable, Requirement, SignedPayment
 
 CLOCKS_S: Final = 600
 """How far a payer's clock may be ahead of ours. A signature that is good for longer than that and the requirement's own
@@ -136,7 +136,7 @@ class Verifier:
         elif not is_signer:
             raise _not_signed(payment)
         if seen.done_with:
-            raise NotPayable("invalid_exact_evm_nonce_already_used", "the authorization was used or cancelled already")
+            raise NotPayable(NONCE_USED, "the authorization was used or cancelled already")
         if seen.balance < payment.authorization.value:
             raise NotPayable("invalid_exact_evm_insufficient_balance", "the payer has not enough of the token")
         call = call_for(payment, requirement, network=network, sender=self._sender, has_code=bool(seen.code))

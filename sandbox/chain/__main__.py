@@ -62,7 +62,11 @@ def serve(folder: Path, port: int | None) -> None:
     binary = anvil_binary()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     who = keys.recall(folder)
-    process, url = started(binary, [*_OPTIONS, "--state", str(folder / STATE)], port=port, home=folder)
+    kept = folder / STATE
+    try:
+        process, url = started(binary, [*_OPTIONS, "--state", str(kept)], port=port, home=folder)
+    except NotHere as why:
+        raise NotHere(f"{why}; perhaps {kept} is damaged" if kept.exists() else str(why)) from None
     try:
         node = Node(url)
         furnish(node, who)

@@ -78,7 +78,7 @@ async def top_up(house, address, *, actor: Actor | None = None) -> claiming.Clai
     later = int(house.clock().timestamp()) + 300
     signed = Authorization(address, PAYEE, requirement.amount_atomic, 0, later, secrets.token_bytes(32))
     payment = SignedPayment(signed, b"\1" * 65, requirement.wire(), None)
-    payable = claiming.Payable(payment, requirement, secrets.token_bytes(32), 1, "own")
+    payable = claiming.Payable(payment, requirement, secrets.token_bytes(32), 1, None, "own")
     return await claiming.claim_top_up(
         house.sessions, actor, pack, payable, request=claiming.Request(rail.prepare, rail.start), place=house.place,
         live_money=False, lease=timedelta(seconds=30), now=house.clock(),
@@ -218,6 +218,22 @@ async def test_a_nonce_works_until_it_expires_and_not_then(quiet_house):
     await refused(sign_in(quiet_house, address, second.nonce, now=second.expires_at), Refusal.SIGN_IN_REFUSED)
 
 
+async def test_whether_a_nonce_could_be_used_is_told_without_using_it_up(quiet_house):
+    *_, address = await of_wallet(quiet_house)
+    made = await wallets.challenge(quiet_house.sessions, now=quiet_house.clock())
+
+    def asks(nonce, now):
+        return wallets.require_usable(quiet_house.sessions, nonce, now=now)
+
+    for _ in range(2):
+        await asks(made.nonce, made.expires_at - MOMENT)
+    await refused(asks(made.nonce, made.expires_at), Refusal.SIGN_IN_REFUSED)
+    told = await refused(asks(secrets.token_hex(20), made.issued_at), Refusal.SIGN_IN_REFUSED)
+    assert told.recovery["reason"] == "invalid_siwx_nonce"
+    await sign_in(quiet_house, address, made.nonce)
+    await refused(asks(made.nonce, made.issued_at), Refusal.SIGN_IN_REFUSED)
+
+
 async def test_a_nonce_of_nobody_opens_nothing(quiet_house):
     first, _, address = await of_wallet(quiet_house)
     await refused(sign_in(quiet_house, address, secrets.token_hex(20)), Refusal.SIGN_IN_REFUSED)
@@ -284,7 +300,7 @@ async def test_a_link_waits_for_a_first_top_up_under_way_and_then_takes_nothing_
     address = new_address()
     row = PayerWallet(
         network=BASE.caip2, address=address, organization_id=theirs.organization_id, agent_id=theirs.agent_id,
-        created_at=quiet_house.clock(),
+        founded=True, created_at=quiet_house.clock(),
     )  # fmt: skip
     async with quiet_house.sessions() as session, session.begin():
         session.add(row)

@@ -12,6 +12,8 @@ from billing import bookings, posting_rules
 from billing.reversals import rules
 from billing.reversals.rules import Live, Posted, Terms
 from billing.settlements import Allotment
+from billing.settling import gas_costs
+from billing.settling_tables import GasTransaction
 from ledger import statements
 from ledger.chart import CHART
 from ledger.operations import PLATFORM, SYSTEM_SCOPE, Kind, LotCause, LotOpening, Operation, operation_id
@@ -62,6 +64,23 @@ async def test_a_settled_payment_moves_what_the_document_says(books, discount, t
         credits_[credit] += amount
     assert {code: row.debits for code, row in rows.items() if row.debits} == debits
     assert {code: row.credits for code, row in rows.items() if row.credits} == credits_
+
+
+async def test_a_payment_on_chain_moves_what_the_document_says(books):
+    book = await new_book(books)
+    fact = replace(ON_CHAIN, payment_id=f"eip155:1:{new_id()}")
+    operation = posting_rules.purchase(
+        fact,
+        organization_id=book,
+        allotted=Allotment(500, 500, 0),
+        expire_after_days=None,
+        settled_at=fact.occurred_at,
+    )
+    assert await lines_of(books, operation) == [
+        (*documented("a payment settles"), 500),
+        (*documented("… paid on chain (x402), its money"), 500),
+        (*documented("… paid on chain, its USDC"), 5_000_000),
+    ]
 
 
 async def lines_of(books, operation):
@@ -181,6 +200,11 @@ def written_off(book):
     return money_of(rules.written_off(terms_of(book), Posted(credits_reversed=400), 100, cause="test", at=AT))
 
 
+def gas_transaction():
+    return GasTransaction(network="eip155:1", hash=f"0x{new_id().hex}", purpose="settlement", created_at=AT)
+
+
+ON_CHAIN = replace(SETTLED, payment_kind="x402_authorization")
 UNFORGIVEN = Posted(credits_reversed=400, credits_written_off=100, written_off_cents=100)
 MONEY = [
     (written_off, {"… at its share of the price": 100}),
@@ -196,6 +220,14 @@ MONEY = [
         {"a refund of USDC leaves": 540, "… the USDC of that refund": 5_400_000},
     ),
     (booked("refunds_payable", 540), {"a refund comes back": 540}),
+    (
+        booked("refunds_payable", -540, currency="usdc"),
+        {"a reorganization takes a payment out": 540, "… the USDC that it took out": 5_400_000},
+    ),
+    (
+        booked("refunds_payable", 540, currency="usdc"),
+        {"… and it stands in a block again": 540, "… the USDC that is back": 5_400_000},
+    ),
     (booked("disputes", -540, fee=1500), {"a dispute withdraws": 540, "… the fee of the dispute": 1500}),
     (booked("disputes", 540, fee=-1500), {"a dispute gives back": 540, "… the fee, given back": 1500}),
 ]
@@ -204,6 +236,11 @@ OF_THE_PLATFORM = [
         lambda _: posting_rules.unallocated(replace(SETTLED, payment_id=f"pi_{new_id()}")),
         {"a payment is nobody's": 500},
     ),
+    (
+        lambda _: posting_rules.unallocated(replace(ON_CHAIN, payment_id=f"eip155:1:{new_id()}")),
+        {"… came on chain": 500, "… the USDC that came so": 5_000_000},
+    ),
+    (lambda _: gas_costs._operation(gas_transaction(), 89_500, AT), {"gas was paid": 89_500}),
     (booked("unallocated_deposits", -500), {"… is refunded or disputed": 500}),
     (
         booked("unallocated_deposits", -500, currency="usdc"),

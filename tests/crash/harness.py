@@ -34,7 +34,7 @@ from ledger import statements
 from ledger.ids import external
 from ledger.tables import OperationRow
 from ledger.verification import verify_book
-from rails.rail import Action, CheckoutAction
+from rails.rail import Action, CheckoutAction, DepositAction
 from tests.crash.plan import Plan, Watched
 from webhooks import inbox, processing
 from webhooks.tables import Letter
@@ -123,7 +123,7 @@ async def pay(sandbox: httpx.AsyncClient, action: Action | None) -> None:
     if isinstance(action, CheckoutAction):
         if (await sandbox.get(f"/v1/checkout/sessions/{action.session_id}")).json()["status"] == "open":
             (await sandbox.post(f"/sandbox/sessions/{action.session_id}/pay")).raise_for_status()
-    elif action is not None:
+    elif isinstance(action, DepositAction):
         sent = (await sandbox.get("/sandbox/wallet/transfers")).text
         if action.deposit_address.lower() not in sent.lower():
             transfer = {

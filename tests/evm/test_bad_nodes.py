@@ -193,7 +193,7 @@ async def test_a_transaction_that_is_known_is_sent(message):
         ("insufficient funds for gas * price + value: balance 0", "insufficient_funds"),
         ("replacement transaction underpriced", "underpriced"),
         ("max fee per gas less than block base fee", "underpriced"),
-        (f"no: {SECRET}", "refused"),
+        (f"intrinsic gas too low {SECRET}", "refused"),
     ],
 )
 async def test_a_refused_transaction_is_refused_in_our_words(message, code):
@@ -201,6 +201,14 @@ async def test_a_refused_transaction_is_refused_in_our_words(message, code):
         with pytest.raises(ProviderRefused) as caught:
             await node.chain.send_raw(SIGNED)
         assert caught.value.code == code
+        assert_keeps_the_secret(caught.value, node.chain)
+
+
+@pytest.mark.parametrize("message", ["upstream request timed out", "internal error", f"no: {SECRET}"])
+async def test_a_transaction_that_is_refused_in_words_that_say_nothing_may_have_been_taken(message):
+    async with Node(lambda *_: error(-32603, message)) as node:
+        with pytest.raises(OutcomeUnknown) as caught:
+            await node.chain.send_raw(SIGNED)
         assert_keeps_the_secret(caught.value, node.chain)
 
 

@@ -7,11 +7,13 @@ a test module: rewinding one below a running service would be a reorganization.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 
@@ -19,15 +21,28 @@ from rails.evm import recursion
 
 with recursion.limit_kept():
     from eth_account import Account
+    from eth_account.signers.local import LocalAccount
 
 from tests.evm.anvil import Anvil, NotHere, anvil_binary
 from tests.evm.conftest import anvil, contract_payer, gas_wallet, payer, rewound, token
 from tests.evm.usdc import Token
-from tests.service import HOST, Database, Sandbox, Service, free_port, sandbox_running, service_running
+from tests.service import (
+    HOST,
+    Agent,
+    Database,
+    Sandbox,
+    Service,
+    data_of,
+    free_port,
+    new_agent,
+    sandbox_running,
+    service_running,
+)
 from tests.x402.chains import OnChain, chain_running, key_of
 from tests.x402.javascript import JavaScriptClient, javascript_client
 from tests.x402.paying import Pay, pay_with_python
 from tests.x402.rpc_proxy import RpcProxy, rpc_proxy_running
+from tests.x402.signing_in import link
 from tests.x402.till import Till, assert_verifies, till_open
 
 __all__ = ["anvil", "contract_payer", "gas_wallet", "payer", "rewound", "token"]
@@ -152,8 +167,8 @@ def tills_database(new_databases: Callable[[str], Database]) -> Iterator[Databas
 @pytest.fixture
 def shared_chain(anvil: Anvil, token: Token, rewound: None) -> OnChain:
     """The worker's chain, which is as it was after the test, with an address that nobody has paid yet."""
-    anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(GWEI))  # the one thing that rewinding leaves as it is
-    anvil.mine()
+    anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(GWEI))  # rewinding leaves it as it is,
+    anvil.increase_time(max(0, int(time.time()) - anvil.now))  # and the chain behind by as long as a test took
     return OnChain(chain=anvil, token=token, treasury=Account.create().address, gas=Account.create())
 
 
@@ -178,3 +193,24 @@ def bad_node(shared_chain: OnChain) -> Iterator[RpcProxy]:
     """A node of the worker's chain that goes wrong when told, for the length of a block."""
     with rpc_proxy_running(shared_chain.chain.url) as proxy:
         yield proxy
+
+
+@pytest.fixture
+def chained(service_on_chain: Service) -> Iterator[httpx.Client]:
+    """A client of the service on the chain, without a token."""
+    with service_on_chain.client() as client:
+        yield client
+
+
+@pytest.fixture
+def wallet() -> LocalAccount:
+    account: LocalAccount = Account.create()
+    return account
+
+
+@pytest.fixture
+def linked(chained: httpx.Client, wallet: LocalAccount) -> Agent:
+    """An agent that the wallet is linked to."""
+    agent = new_agent(chained)
+    data_of(link(chained, wallet, agent))
+    return agent

@@ -18,7 +18,7 @@ from hexbytes import HexBytes
 from rails.evm import recursion
 
 with recursion.limit_kept():
-    from eth_account.typed_transactions import TypedTransaction
+    from eth_account.typed_transactions.typed_transaction import TypedTransaction
 
 from rails.evm.answers import Block, Log, Receipt
 from rails.evm.calls import Call
@@ -172,6 +172,10 @@ class ImaginedChain:
             return None
         number = len(self.blocks) - 1 if at == "latest" else self._finalized if isinstance(at, str) else at
         return self.blocks[number].head if number < len(self.blocks) else None
+
+    async def head(self) -> int:
+        self._asked()
+        return len(self.blocks) - 1
 
     async def receipt(self, transaction_hash: str) -> Receipt | None:
         self._asked()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Literal, cast
 from uuid import UUID
 
 from eth_utils.address import to_checksum_address
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlmodel import col, select, text
+from sqlmodel import col, select
 
 from api.settings import Settings
 from api.wiring import async_url
@@ -23,14 +24,14 @@ from billing.packs import STANDARD_PACKS, X402, Wanted
 from billing.settlement_states import SettlementState as S
 from billing.settling import advancing, claiming, records
 from billing.settling.advancing import Desk
-from billing.settling.claiming import Payable, Request
+from billing.settling.claiming import Claimed, Payable, Request
 from billing.settling.delegating import FacilitatorSubmitter
 from billing.settling.own import GasLimits, OwnSubmitter
-from billing.settling.records import Key, key_of
+from billing.settling.records import Key
 from billing.settling.screening import Screened, Verdict
 from billing.settling.submitting import Submitter
 from billing.settling_tables import Decision, GasTransaction, GasWallet, Settlement
-from billing.tables import ExternalPayment, PaymentAttempt, Purpose
+from billing.tables import AgentToken, ExternalPayment, PaymentAttempt, Purpose
 from ledger import statements
 from ledger.money import usd
 from ledger.verification import verify_book
@@ -39,9 +40,8 @@ from rails.evm.chain import Chain
 from rails.evm.eip3009 import Authorization
 from rails.evm.gas import GasWallet as GasKey
 from rails.rail import OutcomeUnknown, RailUnavailable
-from rails.x402 import messages
+from rails.x402 import messages, rail
 from rails.x402.facilitator import Facilitator
-from rails.x402.rail import X402 as Rail
 from rails.x402.terms import SignedPayment
 from tests.service import Database
 from tests.x402.imagined import FINALIZED_BEHIND, NETWORK, Dying, ImaginedChain, ImaginedFacilitator, Killed
@@ -54,6 +54,8 @@ BEGINNING = timedelta(hours=20)
 """How long before now a history begins: what it books must not lie ahead of the database's clock."""
 PLACE = purchases.Place("http://imagined", Settings().offer())
 ENDS_MAX = 12
+LOOKED_AT_WITHIN = timedelta(seconds=WINDOW_S) + timedelta(minutes=2)
+"""The longest that any settlement which is not final rests: until the window of one that was never sent has closed."""
 
 Way = Literal["own", "facilitator"]
 
@@ -86,7 +88,7 @@ class World:
         if self.way == "facilitator":
             facilitator = cast("Facilitator", ImaginedFacilitator(self.chain))
             submitter = FacilitatorSubmitter(self.books, facilitator, NETWORK, timeout_s=WINDOW_S, is_checked=True)
-        self.rail = Rail(NETWORK, pay_to=TREASURY, timeout_s=WINDOW_S, livemode=False, clock=lambda: self.now)
+        self.rail = rail.X402(NETWORK, pay_to=TREASURY, timeout_s=WINDOW_S, livemode=False, clock=lambda: self.now)
         self.desk = Desk(
             sessions=self.books, network=NETWORK.caip2, chain=chain, submitter=submitter, screening=self.verdicts,
             livemode=False, clock=lambda: self.now,
@@ -94,9 +96,9 @@ class World:
 
     # What is claimed
 
-    def payable(self) -> Payable:
-        """A new wallet's payment for the pack, signed a moment ago."""
-        payer, nonce = to_checksum_address("0x" + secrets.token_hex(20)), secrets.token_bytes(32)
+    def payable(self, payer: str | None = None) -> Payable:
+        """A payment for the pack, of a new wallet unless told otherwise, signed a moment ago."""
+        payer, nonce = payer or to_checksum_address("0x" + secrets.token_hex(20)), secrets.token_bytes(32)
         requirement = messages.requirement_for(
             NETWORK, pay_to=TREASURY, price=usd(PACK.price_cents), timeout_s=WINDOW_S
         )
@@ -104,14 +106,21 @@ class World:
         signed = Authorization(payer, TREASURY, requirement.amount_atomic, 0, until, nonce)
         self.chain.signed[nonce] = signed
         payment = SignedPayment(signed, (1).to_bytes(32) * 2 + b"\x1b", requirement.wire(), None)
-        return Payable(payment, requirement, eip3009.digest(signed, NETWORK), 0, self.desk.submitter.name)
+        return Payable(
+            payment, requirement, eip3009.digest(signed, NETWORK), head_block=len(self.chain.blocks) - 1, balance=None,
+            submitter=self.desk.submitter.name,
+        )  # fmt: skip
 
     async def claim_top_up(self) -> None:
-        claimed = await claiming.claim_top_up(
-            self.books, None, PACK, self.payable(), request=Request(self.rail.prepare, self.rail.start), place=PLACE,
+        """A new wallet pays without an account."""
+        self.keys.append((await self.top_up(self.payable())).key)
+
+    async def top_up(self, payable: Payable) -> Claimed:
+        """The claim of a payment without a quote. Raises `AlreadyClaimed`."""
+        return await claiming.claim_top_up(
+            self.books, None, PACK, payable, request=Request(self.rail.prepare, self.rail.start), place=PLACE,
             live_money=False, lease=timedelta(seconds=20), now=self.now,
         )  # fmt: skip
-        self.keys.append(claimed.key)
 
     async def claim_quote(self) -> None:
         """A new agent pays a quote."""
@@ -142,10 +151,10 @@ class World:
         self.keys.append(claimed.key)
 
     async def _actor(self, organization_id: UUID) -> Actor:
-        token = "SELECT agent_id, id FROM billing.agent_tokens WHERE organization_id = :of LIMIT 1"  # noqa: S105
+        query = select(AgentToken).where(col(AgentToken.organization_id) == organization_id).limit(1)
         async with self.books() as session:
-            found = (await (await session.connection()).execute(text(token), {"of": organization_id})).one()
-        return Actor(organization_id, found.agent_id, found.id, "imagined", "test", self.now)
+            token = (await session.exec(query)).one()
+        return Actor(organization_id, token.agent_id, token.id, "imagined", "test", self.now)
 
     # What happens
 
@@ -158,7 +167,7 @@ class World:
             await self.desk.submitter.tend(now=self.now)
 
     async def dying(self, doing: Coroutine[Any, Any, None], at: int, *, node_fails: bool) -> bool:
-        """Do it, and let it end at a point: by death, or because the node fails from there on. Whether it was killed."""
+        """Do it, and let it end at a point: by death, or because the node fails then. Whether it was killed."""
         self.plan.arm(at, node_fails=node_fails)
         try:
             await doing
@@ -218,7 +227,7 @@ class World:
         for row in await self.rows():
             if row.state == S.FAILED and row.final:
                 assert self.chain.done_with(row.nonce) != "pays"
-            assert row.final or row.next_try_at <= self.now + timedelta(minutes=2)
+            assert row.final or row.next_try_at <= self.now + LOOKED_AT_WITHIN
 
     async def assert_right(self) -> None:
         """At the end: what was granted and not taken back is what stands on the chain, once; all books agree."""
@@ -253,15 +262,12 @@ class World:
 
 
 @asynccontextmanager
-async def imagining(database: Database) -> AsyncIterator[tuple[Sessions, Dying]]:
-    """What histories share: the database, and the plan by which something in it ends."""
-    on: AsyncEngine = engine(async_url(database.run_url), connections_max=4)
+async def imagining(database: Database) -> AsyncIterator[Callable[[Way], World]]:
+    """`begin(way)`: a history that has not happened yet; all of them share the database."""
+    on: AsyncEngine = engine(async_url(database.run_url), connections_max=10)
     plan = Dying()
     plan.watch(on)
     try:
-        yield sessions(on), plan
+        yield partial(World, sessions(on), plan)
     finally:
         await on.dispose()
-
-
-__all__ = ["Decision", "Verdict", "World", "imagining", "key_of"]

@@ -4,6 +4,7 @@ What is granted and not taken back is what stands on the canonical chain once ev
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
@@ -19,8 +20,11 @@ from hypothesis.stateful import (
 )
 
 from billing.settlement_states import SettlementState as S
+from billing.settling.claiming import AlreadyClaimed, Claimed
+from billing.settling.screening import Verdict
+from billing.settling_tables import Decision
 from tests.x402.imagined import SENDINGS
-from tests.x402.imagining import Decision, Verdict, World, imagining
+from tests.x402.imagining import Way, World, imagining
 
 CALM = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 CLAIMS_MAX = 4
@@ -28,11 +32,16 @@ WHICH = st.integers(0, CLAIMS_MAX - 1)
 POINTS = st.integers(1, 60)
 
 
+@pytest.fixture(scope="module")
+def imagined_database(new_databases):
+    return new_databases("imagined")
+
+
 class Settling(RuleBasedStateMachine):
     """Some payments, of one gas wallet or one facilitator, and all that can happen to them in any order."""
 
     runner: ClassVar[asyncio.Runner]
-    shared: ClassVar[Any]
+    begin_with: ClassVar[Callable[[Way], World]]
 
     def run(self, what: Any) -> Any:
         return self.runner.run(what)
@@ -41,13 +50,13 @@ class Settling(RuleBasedStateMachine):
         return self.world.keys[which % len(self.world.keys)]
 
     @initialize(way=st.sampled_from(["own", "own", "facilitator"]), of_quote=st.booleans())
-    def begin(self, way: Any, of_quote: bool) -> None:
-        self.world = World(*self.shared, way)
+    def begin(self, way: Any, of_quote: bool) -> None:  # noqa: FBT001 - as hypothesis draws it
+        self.world = type(self).begin_with(way)
         self.run(self.world.claim_quote() if of_quote else self.world.claim_top_up())
 
     @precondition(lambda self: len(self.world.keys) < CLAIMS_MAX)
     @rule(of_quote=st.booleans())
-    def another_claims(self, of_quote: bool) -> None:
+    def another_claims(self, of_quote: bool) -> None:  # noqa: FBT001 - as hypothesis draws it
         self.run(self.world.claim_quote() if of_quote else self.world.claim_top_up())
 
     @precondition(lambda self: len(self.world.keys) < CLAIMS_MAX)
@@ -72,7 +81,7 @@ class Settling(RuleBasedStateMachine):
         self.run(at_once())
 
     @rule(which=WHICH, at=POINTS, node_fails=st.booleans())
-    def a_turn_ends_half_way(self, which: int, at: int, node_fails: bool) -> None:
+    def a_turn_ends_half_way(self, which: int, at: int, node_fails: bool) -> None:  # noqa: FBT001 - as hypothesis draws it
         self.run(self.world.dying(self.world.turn(self.key(which)), at, node_fails=node_fails))
 
     @rule()
@@ -92,7 +101,7 @@ class Settling(RuleBasedStateMachine):
         self.world.pass_time(seconds)
 
     @rule(depth=st.integers(1, 5), shorter=st.integers(0, 1), comes_back=st.booleans())
-    def the_chain_reorganizes(self, depth: int, shorter: int, comes_back: bool) -> None:
+    def the_chain_reorganizes(self, depth: int, shorter: int, comes_back: bool) -> None:  # noqa: FBT001 - as hypothesis draws it
         self.world.chain.reorganize(depth, shorter=shorter, comes_back=comes_back)
 
     @rule(sending=st.sampled_from(["taken", *SENDINGS]))
@@ -132,7 +141,7 @@ class Settling(RuleBasedStateMachine):
 def walk(database, *, examples: int, steps: int, phases: tuple[Phase, ...]) -> None:
     with asyncio.Runner() as runner:
         shared = imagining(database)
-        Settling.runner, Settling.shared = runner, runner.run(shared.__aenter__())
+        Settling.runner, Settling.begin_with = runner, runner.run(shared.__aenter__())
         try:
             run_state_machine_as_test(
                 Settling,
@@ -150,11 +159,22 @@ def walk(database, *, examples: int, steps: int, phases: tuple[Phase, ...]) -> N
             runner.run(shared.__aexit__(None, None, None))
 
 
-def test_any_history_grants_what_stands_on_the_chain(new_databases):
+async def test_one_payment_that_is_claimed_many_times_at_once_is_claimed_once(imagined_database):
+    async with imagining(imagined_database) as begin:
+        world = begin("own")
+        first = world.payable()
+        for payable in (first, world.payable(first.payment.authorization.from_)):
+            came = await asyncio.gather(*[world.top_up(payable) for _ in range(8)], return_exceptions=True)
+            [claimed] = [one for one in came if not isinstance(one, AlreadyClaimed)]
+            assert isinstance(claimed, Claimed)
+            assert (claimed.token is not None) is (payable is first)
+
+
+def test_any_history_grants_what_stands_on_the_chain(imagined_database):
     """A failure is not made small here, which takes minutes: the long test does."""
-    walk(new_databases("imagined"), examples=25, steps=30, phases=(Phase.generate,))
+    walk(imagined_database, examples=20, steps=30, phases=(Phase.generate,))
 
 
 @pytest.mark.long
-def test_any_longer_history_grants_what_stands_on_the_chain(new_databases):
-    walk(new_databases("imagined"), examples=400, steps=50, phases=(Phase.generate, Phase.shrink))
+def test_any_longer_history_grants_what_stands_on_the_chain(imagined_database):
+    walk(imagined_database, examples=400, steps=50, phases=(Phase.generate, Phase.shrink))

@@ -91,7 +91,8 @@ async def test_an_observer_of_a_settled_payment_gets_nothing(open_till):
     assert await buyer.paid_credits() == 100
     page = await till.client.get(f"/pay/{attempt_id}")
     assert "Payment received" in page.text
-    assert [name for name in (buyer.token, buyer.organization_id, buyer.agent_id) if name in page.text] == []
+    assert [name for name in await private_of(buyer, attempt_id) if name in page.text] == []
+    assert [what for what in ("100 credits", "$1.00", "USDC", "<time") if what in page.text] == [], "nor what for"
     assert not re.search(r"0x[0-9a-f]{40}", page.text, re.IGNORECASE), "nor who paid"
     after = till.counts()
     for table in ("billing.settlements", "billing.payer_wallets", "billing.external_payments"):

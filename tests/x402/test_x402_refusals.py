@@ -12,13 +12,14 @@ with recursion.limit_kept():
     from eth_account import Account
 
 from tests.refused import ON_CHAIN, assert_answered_by_rule
-from tests.service import data_of
+from tests.service import agent_of, data_of
 from tests.x402.chains import key_of
 from tests.x402.paying import REQUIRED, SIGNATURE, signed_payment
 from tests.x402.rpc_proxy import refused
-from tests.x402.test_x402_sign_in_route import HEADER, asked_by, signed
-from tests.x402.test_x402_sign_in_route import PATH as SIGN_IN
+from tests.x402.signing_in import HEADER, asked_by, signed
+from tests.x402.signing_in import PATH as SIGN_IN
 
+DOLLAR = 1_000_000
 PACK, OTHER_PACK = "/v1/x402/top-up/taster-100", "/v1/x402/top-up/starter-500"
 
 
@@ -39,6 +40,13 @@ def strict_shop(beside, payer, tmp_path):
     deny_list = tmp_path / "denied"
     deny_list.write_text(f"{payer.address}\n")
     with beside(x402_deny_list=deny_list).client() as client:
+        yield client
+
+
+@pytest.fixture
+def hurried_shop(beside):
+    """A process that lets nobody wait for the chain."""
+    with beside(x402_wait_s=0).client() as client:
         yield client
 
 
@@ -71,8 +79,25 @@ def for_another_pack(ask):
     return present(ask("shop"), header, OTHER_PACK)
 
 
+def beyond_its_means(ask):
+    """A wallet with a dollar signs for two, and the first is not in a block yet."""
+    poor, client, chain = ask("onchain").payer(atomic=DOLLAR), ask("hurried_shop"), ask("onchain").chain
+    chain.set_automine(False)
+    try:
+        assert present(client, payment(client, poor)).status_code == 202
+        return present(client, payment(client, poor))
+    finally:
+        chain.set_automine(True)
+        chain.mine()
+
+
 def denied(ask):
     return present(ask("strict_shop"), payment(ask("strict_shop"), ask("payer")))
+
+
+def invited_too_early(ask):
+    bought = data_of(present(ask("shop"), payment(ask("shop"), ask("payer"))))
+    return agent_of(ask("shop"), bought).send("POST", "/v1/agents", {"agent_name": "a", "runtime": "pytest"})
 
 
 def would_fail(ask):
@@ -94,7 +119,9 @@ GIVEN_BY = {
     Refusal.SIGN_IN_REFUSED: signed_by_another,
     Refusal.PAYMENT_IDENTIFIER_CONFLICT: named_again,
     Refusal.PAYMENT_ALREADY_USED: for_another_pack,
+    Refusal.PAYER_BUSY: beyond_its_means,
     Refusal.PAYER_REFUSED: denied,
+    Refusal.WALLET_SIGN_IN_FIRST: invited_too_early,
     Refusal.PAYMENT_REQUIRED: not_paid,
     Refusal.PAYMENT_FAILED: would_fail,
     Refusal.SIGN_IN_REQUIRED: not_signed,

@@ -27,13 +27,13 @@ MADE = Challenge("0123456789abcdef" * 2, NOW, NOW + timedelta(minutes=5))
     ],
 )
 def test_we_are_named_as_clients_write_our_address(public_url: str, domain: str, uri: str) -> None:
-    asked = signing_in.asked(MADE, public_url, BASE.caip2)
+    asked = signing_in.asked(MADE, public_url, BASE.caip2, linking=None)
     assert (asked.domain, asked.uri) == (domain, uri)
     assert uri.startswith(signing_in.origin_of(public_url) + "/")
 
 
 def test_a_challenge_leaves_no_room_for_a_payment() -> None:
-    asked = signing_in.asked(MADE, "https://purser.example", BASE.caip2)
+    asked = signing_in.asked(MADE, "https://purser.example", BASE.caip2, linking=None)
     required = decoded(signing_in.payment_required(asked), name="PAYMENT-REQUIRED")
     assert (required["accepts"], list(required["extensions"])) == ([], ["sign-in-with-x"])
     info = required["extensions"]["sign-in-with-x"]["info"]

@@ -39,7 +39,8 @@ with recursion.limit_kept():
 KEY = Account.from_key("0x" + "42" * 32)
 NOW = datetime(2026, 11, 21, 12, 0, 30, tzinfo=UTC)
 ORIGIN = "https://api.example.com"
-OURS: dict[str, Any] = {"domain": "api.example.com", "uri_origin": ORIGIN, "network": BASE.caip2, "now": NOW}
+HERE: dict[str, Any] = {"domain": "api.example.com", "uri_origin": ORIGIN, "network": BASE.caip2}
+OURS: dict[str, Any] = {**HERE, "request_id": None, "now": NOW}
 CHALLENGE = Challenge(
     domain="api.example.com",
     uri=f"{ORIGIN}/v1/sign-in",
@@ -245,6 +246,7 @@ def test_what_no_wallet_could_sign_is_not_asked_for(change: dict[str, Any]) -> N
         ({"uri": "https:api.example.com"}, "invalid_siwx_uri_mismatch"),
         ({"uri": "urn:x"}, "invalid_siwx_uri_mismatch"),
         ({"chainId": BASE_SEPOLIA.caip2}, "invalid_siwx_unsupported_chain"),
+        ({"requestId": "link:agt_1"}, "invalid_siwx_request_id"),
         ({"issuedAt": "2026-11-21T12:01:01Z"}, "invalid_siwx_issued_at_in_future"),
         ({"issuedAt": "9999-12-31T23:59:59-23:59"}, "invalid_siwx_issued_at_in_future"),
         ({"issuedAt": "2026-11-21T11:55:29Z"}, "invalid_siwx_issued_at_too_old"),

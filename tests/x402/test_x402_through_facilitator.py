@@ -1,6 +1,7 @@
 """Payments that a facilitator carries out, with a chain to check its word on and without one."""
 
 import time
+from datetime import timedelta
 
 import pytest
 from pydantic import SecretStr
@@ -184,7 +185,7 @@ async def test_a_facilitator_that_cannot_be_reached_has_nothing_and_is_asked_aga
 async def test_a_buyer_is_not_kept_waiting_for_a_slow_facilitator_whose_yes_still_counts(
     checked, facilitating, payer, monkeypatch
 ):
-    monkeypatch.setattr(advancing, "TURN_LEAST_S", SHORT_S)
+    monkeypatch.setattr(advancing, "TURN_LEAST", timedelta(seconds=SHORT_S))
     facilitating.misbehave("late_settled")
     began = time.monotonic()
     told = waits(await checked.ask(checked.sign(payer)))

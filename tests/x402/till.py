@@ -143,7 +143,8 @@ class Till:
     def pass_time(self, seconds: float) -> None:
         """Both clocks are so much later; the chain has a block of then."""
         self.clock.ahead += timedelta(seconds=seconds)
-        self.onchain.chain.increase_time(int(seconds))
+        behind = int(self.clock().timestamp()) - self.onchain.chain.now  # rewinding leaves the chain's clock behind
+        self.onchain.chain.increase_time(max(int(seconds), behind))
 
     def finalize(self) -> None:
         """All blocks that there are become final."""

@@ -35,6 +35,8 @@ _IN_WORDS: Final = {
     "invalid_siwx_domain_mismatch": "the text was signed for another domain",
     "invalid_siwx_uri_mismatch": "the text was signed for another address than this service's",
     "invalid_siwx_unsupported_chain": "the text was signed for another chain",
+    "invalid_siwx_request_id": "the text was signed for something else: linking takes a challenge that was asked for "
+    "with this agent's token along, signing in one that was asked for without a token",
     "invalid_siwx_issued_at_in_future": "the text says that it was issued in the future",
     "invalid_siwx_issued_at_too_old": "the text was issued too long ago",
     "invalid_siwx_expired": "the text has expired",
@@ -47,15 +49,17 @@ async def sign_in(request: AnyRequest) -> Envelope | Answer:
     """A new token for the agent of the wallet that signs; its older ones end at once.
 
     With an agent's token sent along, the wallet is linked to that agent instead and no token changes. The signed
-    challenge (EIP-4361) comes in the header SIGN-IN-WITH-X; without it, the answer is 402 with a challenge.
+    challenge (EIP-4361) comes in the header SIGN-IN-WITH-X; without it, the answer is 402 with a challenge, which is
+    for linking when a token came along with that request too.
     """
     native = _native(request)
     count_signup(request)
     actor, header = await _linking(request), _header(request)
     if header is None:
-        return await _challenge(request, native)
+        return await _challenge(request, native, actor)
     house = house_of(request)
-    asked = _understood(request, header, native)
+    asked = _understood(request, header, native, actor)
+    await wallets.require_usable(house.sessions, asked.nonce, now=house.clock())
     address = await _signer(asked, native.chain)
     wallet = people.Wallet(native.network.caip2, address)
     if actor is not None:
@@ -105,16 +109,16 @@ def _header(request: AnyRequest) -> str | None:
     return given[0] if given else None
 
 
-async def _challenge(request: AnyRequest, native: Native) -> Answer:
+async def _challenge(request: AnyRequest, native: Native, linking: Actor | None) -> Answer:
     house = house_of(request)
     made = await wallets.challenge(house.sessions, now=house.clock())
-    asked = signing_in.asked(made, house.settings.url, native.network.caip2)
+    asked = signing_in.asked(made, house.settings.url, native.network.caip2, linking=linking)
     refused = Refused(Refusal.SIGN_IN_REQUIRED, recovery=signing_in.by_hand(asked))
     return refusal_of(request, refused, {PAYMENT_REQUIRED.lower(): signing_in.payment_required(asked)})
 
 
-def _understood(request: AnyRequest, header: str, native: Native) -> SignIn:
-    """A sign-in to us and now, whoever signed it."""
+def _understood(request: AnyRequest, header: str, native: Native, linking: Actor | None) -> SignIn:
+    """A sign-in to us and now, for what is asked here, whoever signed it."""
     house = house_of(request)
     try:
         asked = parse(header)
@@ -122,7 +126,14 @@ def _understood(request: AnyRequest, header: str, native: Native) -> SignIn:
         raise Refused(Refusal.INVALID_ARGUMENTS, str(malformed)) from None
     url, network = house.settings.url, native.network.caip2
     domain, origin = signing_in.domain_of(url), signing_in.origin_of(url)
-    reason = disagreement(asked, domain=domain, uri_origin=origin, network=network, now=house.clock())
+    reason = disagreement(
+        asked,
+        domain=domain,
+        uri_origin=origin,
+        network=network,
+        request_id=signing_in.request_id_of(linking),
+        now=house.clock(),
+    )
     if reason is not None:
         raise _refused(reason, _IN_WORDS[reason])
     return asked

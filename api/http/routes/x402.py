@@ -49,12 +49,15 @@ from billing.tables import CreditQuote, PaymentAttempt, ProviderRequestRow
 from ledger import ids
 from ledger.ids import external
 from rails.evm import eip3009
+from rails.evm.networks import NETWORKS
 from rails.rail import RailUnavailable
 from rails.x402 import messages
-from rails.x402.terms import Malformed, NotPayable, Requirement, SignedPayment
+from rails.x402.terms import NONCE_USED, Malformed, NotPayable, Requirement, SignedPayment
 
-LEASE_BEYOND: Final = timedelta(seconds=5)
-"""The worker leaves a payment alone for as long as its request looks after it, and this much longer."""
+ELSEWHERE: Final = (
+    "this authorization was carried out or cancelled on the chain, and this service knows nothing of it; ask its "
+    "operator before signing another one"
+)
 NO_STORE: Final = {"cache-control": "no-store"}
 
 
@@ -99,7 +102,7 @@ async def buy(request: AnyRequest) -> Response[Any]:
     try:
         payable = await _payable(house, native, payment, offer)
         claimed = await claiming.claim(
-            house.sessions, actor, attempt_id, payable, lease=_lease(native), now=house.clock()
+            house.sessions, actor, attempt_id, payable, lease=native.lease, now=house.clock()
         )
     except AlreadyClaimed as already:
         known = already.settlement
@@ -136,7 +139,7 @@ async def top_up(request: AnyRequest, pack_id: FromPath[str]) -> Response[Any]:
             request=native.request,
             place=house.place,
             live_money=native.livemode,
-            lease=_lease(native),
+            lease=native.lease,
             now=house.clock(),
         )
     except AlreadyClaimed as already:
@@ -234,10 +237,6 @@ def _id(prefix: str, text: str, message: str) -> UUID:
         raise Refused(Refusal.NOT_FOUND, message) from None
 
 
-def _lease(native: Native) -> timedelta:
-    return timedelta(seconds=native.wait_s) + LEASE_BEYOND
-
-
 def _payment(request: AnyRequest, offer: _Offer, obstacle: Refused | None = None) -> SignedPayment | None:
     """What was signed; none when nothing came. Raises `Refused(INVALID_ARGUMENTS)`, or `obstacle`, else `Unpaid`."""
     given = request.headers.getall(messages.PAYMENT_SIGNATURE.lower(), [])
@@ -286,6 +285,8 @@ async def _payable(house: House, native: Native, payment: SignedPayment, offer: 
         known = await _known(house, offer.requirement, payment)
         if known is not None:  # claimed, and perhaps carried out, while it was being verified
             raise AlreadyClaimed(known) from None
+        if error.reason == NONCE_USED:  # on the chain and not here: another signature would pay another time
+            raise Refused(Refusal.PAYMENT_ALREADY_USED, ELSEWHERE) from None
         raise Unpaid(offer, error) from None
     except RailUnavailable as error:
         raise Refused(
@@ -309,8 +310,7 @@ async def _replayed(
     request: AnyRequest, row: Settlement, payment: SignedPayment, actor: Actor | None, *, belongs: bool
 ) -> Answer:
     """The answer to a payment that is known. Raises `Refused(PAYMENT_ALREADY_USED)` where it was for something else."""
-    native = _native(house_of(request))
-    same = eip3009.digest(payment.authorization, native.network) == row.digest
+    same = eip3009.digest(payment.authorization, NETWORKS[row.network]) == row.digest
     if not same or not belongs:
         recovery = {"payment_attempt_id": external("payatt", row.attempt_id)}
         raise Refused(Refusal.PAYMENT_ALREADY_USED, recovery=recovery)
@@ -334,10 +334,12 @@ async def _outcome(
         told |= await _of_buyer(house, row.organization_id, attempt, token=token)
     warnings = _warnings(is_buyer=is_buyer, token=token, has_just_paid=has_just_paid)
     if row.state in {S.SETTLED, S.KEPT}:
-        return _answered(request, told, 200, {**_response(row), **NO_STORE}, warnings=warnings, row=row, token=token)
+        return _answered(
+            request, told, 200, {**views.response(row), **NO_STORE}, warnings=warnings, row=row, token=token
+        )
     if row.state == S.FAILED:
         refused = Refused(Refusal.PAYMENT_FAILED, row.reason, recovery=views.failed(told))
-        return refusal_answers.refusal_of(request, refused, {**_response(row), **NO_STORE})
+        return refusal_answers.refusal_of(request, refused, {**views.response(row), **NO_STORE})
     told = views.waiting(told, views.status_url(house.settings.url, attempt_id))
     headers = {"retry-after": str(views.RETRY_AFTER_S), "location": told["status_url"], **NO_STORE}
     return _answered(request, told, 202, headers, warnings=warnings, row=row, token=token)
@@ -347,20 +349,6 @@ def _warnings(*, is_buyer: bool, token: str | None, has_just_paid: bool) -> list
     if token is not None:
         return [views.TOKEN_ONCE]
     return [views.SIGN_IN] if has_just_paid and not is_buyer else []
-
-
-def _response(row: Settlement) -> dict[str, str]:
-    """The header of the protocol that says how the payment ended."""
-    success = row.state != S.FAILED
-    response = messages.settle_response(
-        success=success,
-        transaction=(row.transaction_hash or "") if success else "",
-        network=row.network,
-        payer=row.payer,
-        amount_atomic=row.amount_atomic,
-        reason=None if success else "transaction_failed",
-    )
-    return {messages.PAYMENT_RESPONSE.lower(): messages.encoded(response)}
 
 
 async def _told(request: AnyRequest, organization_id: UUID, attempt: PaymentAttempt) -> Answer:

@@ -179,7 +179,7 @@ def asked_refund(found: Asked, to_sign: dict[str, Any] | None) -> dict[str, Any]
 
     `to_sign` is the transaction that the treasury has still to sign, if any.
     """
-    request, reversal = found
+    request, reversal, _ = found
     return refund(request) | {
         "reversal": _reversal(reversal) if reversal is not None else None,
         "to_sign": to_sign | {"what_to_do": SIGN} if to_sign is not None else None,

@@ -6,6 +6,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from billing import wallets
+from billing.identity import Actor
+from ledger.ids import external
 from rails.x402.messages import encoded
 from rails.x402.signing_in import HEADER, Challenge, SignIn, declaration, message_of
 from rails.x402.terms import VERSION
@@ -14,8 +16,11 @@ PATH: Final = "/v1/x402/sign-in"
 ADDRESS: Final = "ADDRESS"
 SIGNATURE: Final = "SIGNATURE"
 STATEMENT: Final = (
-    "Sign in with the wallet that pays here. Its agent gets a new token and all older ones end; or, when a token is "
-    "sent along, the wallet is linked to the agent of that token. Nothing is paid."
+    "Sign in with the wallet that pays here. Its agent gets a new token and all older ones end. Nothing is paid."
+)
+LINK_STATEMENT: Final = (
+    "Link this wallet for good to the agent {agent}: what it pays without a token buys credits for that agent, and "
+    "signing in with it gives a token of that agent. Nothing is paid."
 )
 _DESCRIPTION: Final = "Sign in with the wallet that paid; nothing is to be paid."
 _HOW: Final = (
@@ -38,16 +43,25 @@ def origin_of(public_url: str) -> str:
     return f"{urlsplit(public_url).scheme}://{domain_of(public_url)}"
 
 
-def asked(made: wallets.Challenge, public_url: str, network: str) -> Challenge:
-    """What is to be signed with a nonce, for the service at `public_url`; `network` is CAIP-2."""
+def request_id_of(linking: Actor | None) -> str | None:
+    """The request id (EIP-4361) of a text that links a wallet to this actor's agent; signing in has none."""
+    return f"link:{external('agt', linking.agent_id)}" if linking is not None else None
+
+
+def asked(made: wallets.Challenge, public_url: str, network: str, *, linking: Actor | None) -> Challenge:
+    """What is to be signed with a nonce, for the service at `public_url`; `network` is CAIP-2.
+
+    It is for linking the wallet to the agent of `linking`, else for signing in: neither serves for the other.
+    """
     return Challenge(
         domain=domain_of(public_url),
         uri=origin_of(public_url) + urlsplit(public_url).path + PATH,
-        statement=STATEMENT,
+        statement=STATEMENT if linking is None else LINK_STATEMENT.format(agent=external("agt", linking.agent_id)),
         nonce=made.nonce,
         issued_at=made.issued_at,
         expires_at=made.expires_at,
         network=network,
+        request_id=request_id_of(linking),
     )
 
 
@@ -83,7 +97,7 @@ def by_hand(challenge: Challenge) -> dict[str, Any]:
         statement=challenge.statement,
         expiration_time=fields["expirationTime"],
         not_before=None,
-        request_id=None,
+        request_id=challenge.request_id,
         resources=(),
         signature=b"",
     )

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from api.http.views.purchases import Scene, status
+from billing.settlement_states import SettlementState
 from billing.settling_tables import Settlement
 from billing.status import Status
 from ledger.ids import external
+from rails.x402 import messages
 
 RETRY_AFTER_S: Final = 5
 """Seconds after which it is worth asking again for a payment that the chain has not settled yet."""
@@ -16,7 +18,11 @@ SIGN_IN: Final = (
     "The payment landed in the organization of the wallet that paid. Sign in from that wallet (POST /v1/x402/sign-in) "
     "for a token to use the credits with."
 )
-TOKEN_ONCE: Final = "The token is shown once and stored nowhere: keep it. A wallet that lost it signs in for a new one."  # noqa: S105 - a sentence
+TOKEN_ONCE: Final = (
+    "The token is shown once and stored nowhere: keep it. Sign in once from the wallet that paid "  # noqa: S105 - words
+    "(POST /v1/x402/sign-in): that ends this token, whoever else may have seen it, and gives a new one; until then "
+    "nobody can be invited, linked or revoked. A wallet that lost its token signs in likewise."
+)
 
 
 def status_url(public_url: str, attempt_id: str) -> str:
@@ -63,3 +69,17 @@ def waiting(told: Mapping[str, Any], url: str) -> dict[str, Any]:
 def settled_as(row: Settlement, state: str) -> str:
     """The attempt's state for a payer, who need not know how a payment is looked after."""
     return "under_review" if row.state in {"held", "kept"} else state
+
+
+def response(row: Settlement) -> dict[str, str]:
+    """The header of the protocol that says how the payment ended."""
+    success = row.state != SettlementState.FAILED
+    response = messages.settle_response(
+        success=success,
+        transaction=(row.transaction_hash or "") if success else "",
+        network=row.network,
+        payer=row.payer,
+        amount_atomic=row.amount_atomic,
+        reason=None if success else "transaction_failed",
+    )
+    return {messages.PAYMENT_RESPONSE.lower(): messages.encoded(response)}
