@@ -141,7 +141,7 @@ def _webhooks_again(agent: Agent, service: Service, teller: Teller) -> None:
 
 def _books(service: Service, organization: str, teller: Teller) -> None:
     for title, command in (
-        ("The books of that organization balance", ("books", organization)),
+        ("The books of the first agent balance", ("books", organization)),
         ("Rebuilt from the journal, nothing differs", ("verify",)),
     ):
         with teller.step(title) as step:

@@ -42,6 +42,8 @@ UNSENT: Final = timedelta(minutes=2)
 """Until the next look at a payment that was never sent and whose window has closed."""
 FINALITY: Final = timedelta(seconds=30)
 """Until the next look at one that is granted, or held, and not yet beyond a reorganization."""
+DRIVE_FIRST: Final = timedelta(milliseconds=25)
+"""Until the second turn: a chain that makes a block at once is not waited for."""
 DRIVE_EVERY: Final = timedelta(milliseconds=200)
 """How often somebody who waits for an answer makes a turn."""
 TURN_LEAST: Final = timedelta(seconds=2)
@@ -76,7 +78,7 @@ async def drive(desk: Desk, key: Key, *, wait: timedelta) -> Settlement:
     in time is waited for by the turn, and not by the caller.
     """
     clock = asyncio.get_running_loop().time
-    end = clock() + wait.total_seconds()
+    end, pause = clock() + wait.total_seconds(), DRIVE_FIRST
     while True:
         is_made = await _turned(desk, key, within=max(timedelta(seconds=end - clock()), TURN_LEAST))
         row = await records.read(desk.sessions, key)
@@ -86,7 +88,8 @@ async def drive(desk: Desk, key: Key, *, wait: timedelta) -> Settlement:
         if row.state not in {S.CLAIMED, S.SETTLING, S.UNKNOWN} or left <= 0:
             await records.look_again(desk.sessions, key, after_that=AGAIN, now=desk.clock())
             return row
-        await asyncio.sleep(min(DRIVE_EVERY.total_seconds(), left))
+        await asyncio.sleep(min(pause.total_seconds(), left))
+        pause = min(2 * pause, DRIVE_EVERY)
 
 
 async def _turned(desk: Desk, key: Key, *, within: timedelta) -> bool:

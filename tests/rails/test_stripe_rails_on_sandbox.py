@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from billing import actions
 from rails.rail import (
     ActionExpired,
     ActionOpen,
-    CheckoutAction,
     Fact,
     Order,
     OutcomeStored,
@@ -160,7 +160,7 @@ async def test_stored_failure_is_told_from_a_new_one(rail: Rail, fresh: Order, c
 
 async def test_closed_action_is_expired_and_stays_so(rail: Rail, fresh: Order) -> None:
     action = await rail.start(rail.prepare(fresh))
-    object_id = action.session_id if isinstance(action, CheckoutAction) else action.payment_intent_id
+    object_id = actions.object_id(action)
     for _ in range(2):
         [fact] = await rail.close(object_id)
         assert type(fact) is ActionExpired

@@ -50,7 +50,8 @@ async def test_a_named_payment_that_is_presented_again_has_its_recorded_outcome(
 async def test_a_payment_is_known_by_itself_whatever_it_is_named_later(patient, payer):
     payment = patient.sign(payer, extensions=named("order-" + secrets.token_hex(8)))
     attempt_id = data_of(await patient.ask(payment))["payment_attempt_id"]
-    for extensions in (named("order-" + secrets.token_hex(8)), {}):
+    others: list[dict[str, object]] = [named("order-" + secrets.token_hex(8)), {}]
+    for extensions in others:
         again = await patient.ask(encoded({**decoded(payment), "extensions": extensions}))
         assert data_of(again)["payment_attempt_id"] == attempt_id
     assert balance(payer) == 99 * DOLLAR

@@ -1,5 +1,6 @@
 """Payments that a facilitator carries out, with a chain to check its word on and without one."""
 
+import asyncio
 import time
 from datetime import timedelta
 
@@ -68,6 +69,7 @@ async def outcome_lost(till, facilitating, kind, payment):
     till.native.facilitator._timeout_s = SHORT_S
     facilitating.misbehave(kind)
     answer = await till.ask(payment)
+    await asyncio.gather(*till.native.desk.turns)
     till.native.facilitator._timeout_s = TIMEOUT_S
     return answer
 

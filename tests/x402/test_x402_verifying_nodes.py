@@ -72,7 +72,12 @@ async def test_five_questions_are_asked_and_none_of_a_payment_that_is_not_ours()
     async with Node(honest) as node:
         verified = await judged(node)
         assert verified.head_block == 1000 - LAG_BLOCKS
-        simulated = {"to": verified.call.to, "data": "0x" + verified.call.data.hex(), "from": SENDER, "gas": hex(TRANSFER_GAS_MAX)}
+        simulated = {
+            "to": verified.call.to,
+            "data": "0x" + verified.call.data.hex(),
+            "from": SENDER,
+            "gas": hex(TRANSFER_GAS_MAX),
+        }
         assert node.asked[-1] == ("eth_call", [simulated, "latest"])
         assert sorted(asked_for(*one) for one in node.asked) == ["balance", "code", "head", "simulation", "state"]
         node.asked.clear()
