@@ -5,8 +5,9 @@ Theory of operation
 A payment has been verified when it comes here. The claim is one transaction in which the settlement is stored and the
 attempt becomes `processing`; who comes second with the same payment, at any process, is told whose it is. A top-up
 without an account makes what it needs in the same transaction: organization, agent and token for a wallet that is new,
-quote, attempt. The token is made here and nowhere later, for the one who claims: until then nobody but the payer (and
-who the payer gave it to) can have seen the signed payment; afterwards it stands on the chain for everybody to read.
+quote, attempt. The token is made here and nowhere later, for the one who claims: until then nobody but the payer, who
+the payer gave it to, and the node that verified it can have seen the signed payment; afterwards it stands on the chain
+for everybody to read.
 
 A wallet that is known pays into the organization that was made for it, and gets no token for that: whoever presents
 its payment may be a shop that passed our terms on as its own. It signs in instead (`billing.wallets`).
@@ -182,6 +183,11 @@ async def claim_top_up(
     return await _until_first(once)
 
 
+def top_up_key(digest: bytes) -> str:
+    """The key of what a payment without a quote buys: the payment itself, because it buys once."""
+    return f"{RUNTIME}:{digest.hex()}"
+
+
 async def _until_first(once: Callable[[], Awaitable[Done]]) -> Done:
     """`once`, again when another claim committed meanwhile: the second look finds what came first."""
     for _ in range(TRIES_MAX):
@@ -249,8 +255,7 @@ def _quote(
         organization_id=buyer.organization_id,
         id=new_id(now),
         agent_id=buyer.agent_id,
-        # A payment buys once, so it is the key of what it buys.
-        idempotency_key=f"{RUNTIME}:{payable.digest.hex()}",
+        idempotency_key=top_up_key(payable.digest),
         credits=pack.credits,
         pack_id=pack.pack_id,
         price_cents=pack.price_cents,

@@ -274,7 +274,7 @@ async def _is_of_pack(house: House, row: Settlement, pack: Pack) -> bool:
     async with house.sessions() as session:
         attempt = await session.get_one(PaymentAttempt, (row.organization_id, row.attempt_id))
         quote = await session.get_one(CreditQuote, (row.organization_id, attempt.quote_id))
-    return quote.pack_id == pack.pack_id
+    return quote.pack_id == pack.pack_id and quote.idempotency_key == claiming.top_up_key(row.digest)
 
 
 async def _payable(house: House, native: Native, payment: SignedPayment, offer: _Offer) -> Payable:
