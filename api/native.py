@@ -162,9 +162,9 @@ class Native:
 
     async def book_gas(self, *, now: datetime) -> int:
         """Put into the books what gas has cost. Raises `RailUnavailable`."""
-        if self.chain is None or self.gas is None:
+        if self.chain is None:
             return 0
-        return await gas_costs.book(self.desk.sessions, self.chain, self.gas.address, now=now)
+        return await gas_costs.book(self.desk.sessions, self.chain, now=now)
 
     async def close(self) -> None:
         """Cut off the turns that nobody waits for, and give the connections back."""

@@ -121,16 +121,16 @@ async def lock_organization(session: AsyncSession, actor: Actor, *, now: datetim
     """Lock the actor's organization and make sure, under the lock, that its token still lives.
 
     Whoever ended the token did so under the same lock, so it never acts after that. The answer is what time it is under
-    the lock, for judging other tokens: see `_lock`. Raises `Refused(AUTH_REQUIRED)`.
+    the lock, for judging other tokens: see `lock`. Raises `Refused(AUTH_REQUIRED)`.
     """
-    moment = await _lock(session, actor.organization_id, now)
+    moment = await lock(session, actor.organization_id, now)
     token = await session.get(AgentToken, (actor.organization_id, actor.token_id), populate_existing=True)
     if token is None or not _lives(token, moment):
         raise Refused(Refusal.AUTH_REQUIRED)
     return moment
 
 
-async def _lock(session: AsyncSession, organization_id: UUID, now: datetime) -> datetime:
+async def lock(session: AsyncSession, organization_id: UUID, now: datetime) -> datetime:
     """Lock the organization. Gives `now`, or the time of the last ending of tokens when that is later.
 
     `now` was read before the wait for the lock (and by the clock of this process): a token that was revoked in the
@@ -226,7 +226,7 @@ async def _takeover(session: AsyncSession, newest: Agent | None, now: datetime) 
     """`newest` if anybody may take it over, its organization locked; none when a new one must be made."""
     if newest is None:
         return None
-    await _lock(session, newest.organization_id, now)
+    await lock(session, newest.organization_id, now)
     agent = await session.get(Agent, (newest.organization_id, newest.id), populate_existing=True)
     if agent is None or agent.revoked_at is not None:
         return None
@@ -259,7 +259,7 @@ async def _nothing_to_take(session: AsyncSession, organization_id: UUID) -> bool
 async def _end_tokens(
     session: AsyncSession, organization_id: UUID, agent_id: UUID, *, at: datetime, now: datetime
 ) -> None:
-    """End the agent's tokens at `at`, those with an earlier end excepted. The organization is locked; see `_lock`."""
+    """End the agent's tokens at `at`, those with an earlier end excepted. The organization is locked; see `lock`."""
     ends = col(AgentToken.revoked_at)
     tokens = update(AgentToken).where(
         col(AgentToken.organization_id) == organization_id,
@@ -299,7 +299,7 @@ async def renew(session: AsyncSession, organization_id: UUID, agent_id: UUID, *,
     There is no grace: whoever comes back like this may have lost its token to somebody. Locks the organization. Raises
     `Refused(AUTH_REQUIRED)` for an agent that was revoked, and has written nothing then.
     """
-    await _lock(session, organization_id, now)
+    await lock(session, organization_id, now)
     agent = await session.get(Agent, (organization_id, agent_id), populate_existing=True)
     if agent is None or agent.revoked_at is not None:
         raise Refused(Refusal.AUTH_REQUIRED, "the agent has been revoked")

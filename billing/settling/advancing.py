@@ -198,6 +198,8 @@ async def _until_final(desk: Desk, chain: Chain, row: Settlement) -> timedelta:
         await reorganizing.reappeared(desk.sessions, row, seen, livemode=desk.livemode, now=now)
     elif seen is None and await sighting.can_never_come(chain, row):
         await granting.fail(desk.sessions, key_of(row), reason=UNPAID, is_final=True, now=now)
+    elif seen is None and row.valid_before > now.timestamp() and not await desk.submitter.hashes(row):
+        await desk.submitter.submit(row, now=now)  # a stranger had carried it out; what we sent is sent again by `tend`
     return AGAIN
 
 

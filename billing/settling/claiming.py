@@ -228,6 +228,7 @@ async def _buyer(
     network, payer = payable.requirement.network, payable.payment.authorization.from_
     wallet = await session.get(PayerWallet, (network, payer))
     if wallet is not None:
+        await identity.lock(session, wallet.organization_id, now)
         agent = await session.get_one(Agent, (wallet.organization_id, wallet.agent_id))
         if agent.revoked_at is not None:
             # Nobody could reach what it buys: signing in is refused to it too.

@@ -29,13 +29,16 @@ BOOKED_MAX: Final = 50
 WEI_PER_GWEI: Final = 10**9
 
 
-async def book(sessions: Sessions, chain: Chain, address: str, *, now: datetime) -> int:
-    """Book what has become final since the last time; how many transactions. Raises `RailUnavailable`."""
+async def book(sessions: Sessions, chain: Chain, *, now: datetime) -> int:
+    """Book what has become final since the last time, of all wallets that ever paid gas here; how many transactions.
+
+    Raises `RailUnavailable`.
+    """
     finalized = await chain.block("finalized")
     if finalized is None:
         return 0
     async with sessions() as session:
-        waiting = (await session.exec(_unbooked(chain.network.caip2, address, finalized.number))).all()
+        waiting = (await session.exec(_unbooked(chain.network.caip2, finalized.number))).all()
     booked = 0
     for one in waiting:
         receipt = await chain.receipt(one.hash)
@@ -45,7 +48,7 @@ async def book(sessions: Sessions, chain: Chain, address: str, *, now: datetime)
     return booked
 
 
-def _unbooked(network: str, address: str, finalized: int) -> SelectOfScalar[GasTransaction]:
+def _unbooked(network: str, finalized: int) -> SelectOfScalar[GasTransaction]:
     """What may have been carried out in a final block, those first that have been seen in one.
 
     Of transactions with one nonce one is ever carried out, and a reorganization may have put another in its place: so
@@ -57,7 +60,6 @@ def _unbooked(network: str, address: str, finalized: int) -> SelectOfScalar[GasT
         .join(GasWallet, and_(col(GasWallet.network) == one.network, col(GasWallet.address) == one.wallet))
         .where(
             col(one.network) == network,
-            col(one.wallet) == address,
             col(one.nonce) < col(GasWallet.next_nonce),
             col(one.booked_at).is_(None),
             func.coalesce(col(one.block_number), 0) <= finalized,

@@ -50,6 +50,7 @@ CONTRACTS_SHARE: Final = 3
 """Of the hour's gas, payers with code may use one such part together."""
 SENDS_MAX: Final = 3
 """How often a payment that failed on the chain is sent: its token was paused, say, or its payer's balance away."""
+SENT_FROM: Final = frozenset({S.CLAIMED, S.SETTLING, S.UNKNOWN, S.VANISHED})
 CLEARING_GAS: Final = 21_000
 RESEND_MAX: Final = 20
 
@@ -162,7 +163,7 @@ class OwnSubmitter:
         async with self._sessions() as session, session.begin():
             current = await records.locked(session, key_of(row))
             wallet = await nonces.locked(session, self._chain.network.caip2, self._key.address, now=now)
-            if current.state not in {S.CLAIMED, S.SETTLING, S.UNKNOWN} or wallet.settlement_id is not None:
+            if current.state not in SENT_FROM or wallet.settlement_id is not None:
                 return Submission(Progress.WAITING, "another process was faster")
             cost_wei = gas_limit * bid.max_fee_wei
             if not await self._may_spend(session, wallet, cost_wei, by_contract=by_contract, now=now):

@@ -107,8 +107,8 @@ class World:
         self.chain.signed[nonce] = signed
         payment = SignedPayment(signed, (1).to_bytes(32) * 2 + b"\x1b", requirement.wire(), None)
         return Payable(
-            payment, requirement, eip3009.digest(signed, NETWORK), head_block=max(0, len(self.chain.blocks) - 1 - FINALIZED_BEHIND), balance=None,
-            submitter=self.desk.submitter.name,
+            payment, requirement, eip3009.digest(signed, NETWORK), balance=None, submitter=self.desk.submitter.name,
+            head_block=max(0, len(self.chain.blocks) - 1 - FINALIZED_BEHIND),
         )  # fmt: skip
 
     async def claim_top_up(self) -> None:
