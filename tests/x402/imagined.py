@@ -54,10 +54,15 @@ class Dying(Plan):
 
     def arm(self, at: int | None, *, node_fails: bool) -> None:
         """Count from here; at this point it ends. With `node_fails` at the first call to the node from there on."""
-        self.points, self._die_at, self._node_fails = 0, at, node_fails
+        self.points, self.names, self._die_at, self._node_fails = 0, [], at, node_fails
+
+    def disarm(self) -> None:
+        """Nothing ends any more; what was passed is still known."""
+        self._die_at = None
 
     def point(self, name: str) -> None:
         self.points += 1
+        self.names.append(name)
         if self._die_at is None or self.points < self._die_at:
             return
         if self._node_fails and name.startswith("before the node"):

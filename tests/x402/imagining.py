@@ -106,9 +106,10 @@ class World:
         signed = Authorization(payer, TREASURY, requirement.amount_atomic, 0, until, nonce)
         self.chain.signed[nonce] = signed
         payment = SignedPayment(signed, (1).to_bytes(32) * 2 + b"\x1b", requirement.wire(), None)
+        head_block = max(0, len(self.chain.blocks) - 1 - FINALIZED_BEHIND)  # as behind as no reorganization is deep
         return Payable(
-            payment, requirement, eip3009.digest(signed, NETWORK), balance=None, submitter=self.desk.submitter.name,
-            head_block=max(0, len(self.chain.blocks) - 1 - FINALIZED_BEHIND),
+            payment, requirement, eip3009.digest(signed, NETWORK), head_block=head_block, balance=None,
+            submitter=self.desk.submitter.name,
         )  # fmt: skip
 
     async def claim_top_up(self) -> None:
@@ -166,7 +167,7 @@ class World:
         with suppress(RailUnavailable, OutcomeUnknown):
             await self.desk.submitter.tend(now=self.now)
 
-    async def dying(self, doing: Coroutine[Any, Any, None], at: int, *, node_fails: bool) -> bool:
+    async def dying(self, doing: Coroutine[Any, Any, None], at: int | None, *, node_fails: bool) -> bool:
         """Do it, and let it end at a point: by death, or because the node fails then. Whether it was killed."""
         self.plan.arm(at, node_fails=node_fails)
         try:
@@ -174,7 +175,7 @@ class World:
         except Killed:
             return True
         finally:
-            self.plan.arm(None, node_fails=False)
+            self.plan.disarm()
         return False
 
     def pass_time(self, seconds: int) -> None:

@@ -20,10 +20,12 @@ class Story:
     def __init__(self, world: World) -> None:
         self.world, self.chain = world, world.chain
 
-    async def tell(self, steps: str) -> None:
+    async def begin(self) -> None:
         await self.world.claim_top_up()
         [row] = await self.world.rows()
         self.payer, self.nonce = row.payer, row.nonce
+
+    async def tell(self, steps: str) -> None:
         words: dict[str, Callable[[], Any]] = {
             "broke": lambda: self.chain.broke.add(self.payer),
             "solvent": self.chain.broke.clear,
@@ -109,10 +111,39 @@ def test_every_line_of_the_table_has_its_story():
 async def test_a_payment_goes_the_way_of_the_table(told_database, changes, line, steps):
     async with imagining(told_database) as begin:
         world = begin("own")
-        await Story(world).tell(steps)
+        story = Story(world)
+        await story.begin()
+        await story.tell(steps)
         assert changes[-1] == (line[0], TRANSITIONS[line])
         await world.end(decision=Decision.RELEASE)
         await world.assert_right()
+
+
+@pytest.mark.parametrize(
+    ("before", "afterwards"),
+    [
+        ("paid", "reorganized late final"),
+        ("paid turn reorganized", "paid"),
+        ("paid turn reorganized turn paid", "reorganized late final"),
+    ],
+)
+async def test_a_turn_that_is_killed_at_a_commit_is_made_good_when_the_chain_has_turned_since(
+    told_database, before, afterwards
+):
+    async with imagining(told_database) as begin:
+        points: list[int | None] = [None]
+        for at in points:
+            world = begin("own")
+            story = Story(world)
+            await story.begin()
+            await story.tell(before)
+            assert await world.dying(world.turn(world.keys[0]), at, node_fails=False) is (at is not None)
+            if at is None:
+                points += [n for n, name in enumerate(world.plan.names, start=1) if "COMMIT" in name]
+            await story.tell(afterwards)
+            await world.end(decision=Decision.RELEASE)
+            await world.assert_right()
+        assert len(points) > 4
 
 
 def test_nothing_leaves_kept_and_only_money_leaves_failed():
