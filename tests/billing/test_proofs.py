@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from api.command_line import books
-from billing import proofs, reversal_proofs
+from billing import proofs, reversal_proofs, settlement_proofs
 from billing.fresh import new_id
 from billing.proofs import CHECKS
 from ledger.operations import PLATFORM
@@ -197,8 +197,9 @@ async def test_what_was_changed_of_a_second_payment_is_found(
 
 def test_every_check_is_tampered_with():
     tampered = [checks for _, checks in TAMPERING] + [checks for _, _, checks in TWICE_PAID]
-    of_reversals = {check.name for check in reversal_proofs.CHECKS}  # tests/billing/test_reversal_proofs.py
-    assert set().union(*tampered) == {check.name for check in CHECKS} - of_reversals
+    # tests/billing/test_reversal_proofs.py, tests/x402/test_x402_proofs.py
+    elsewhere = {check.name for check in (*reversal_proofs.CHECKS, *settlement_proofs.CHECKS)}
+    assert set().union(*tampered) == {check.name for check in CHECKS} - elsewhere
 
 
 async def test_a_payment_that_was_given_to_another_organization_is_found_at_both(buyer, quiet_sandbox, owner):

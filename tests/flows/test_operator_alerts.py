@@ -69,6 +69,9 @@ def test_what_has_gone_wrong_is_measured(mess):
         "credits_owed": 0,
         "disputes_open": 0,
         "watched_oldest_seconds": hour,
+        "settlement_oldest_seconds": 0,
+        "payments_held": 0,
+        "payments_vanished": 0,
         "event_cursor_age_seconds": hour,
     }
 
