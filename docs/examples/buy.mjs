@@ -16,6 +16,11 @@ const client = new x402Client().register("eip155:*", new ExactEvmScheme(account)
 
 const answer = await wrapFetchWithPayment(fetch, client)(`${service}/v1/x402/top-up/taster-100`, { method: "POST" });
 const { data: bought } = await answer.json();
+if (!bought.token) {
+  // Only a new wallet is given one, and only once.
+  console.log(`bought   ${bought.state}; this wallet has an account: ${service}/v1/x402/sign-in gives it a token`);
+  process.exit(0);
+}
 console.log(`bought   ${bought.state}, receipt ${bought.receipt.receipt_id}`);
 console.log(`token    ${bought.token.slice(0, 12)}… of ${bought.organization_id}`);
 

@@ -20,6 +20,9 @@ async def main(service: str, wallet_key: str) -> None:
     client.register("eip155:*", ExactEvmClientScheme(Account.from_key(wallet_key)))
     async with x402HttpxClient(client, timeout=30) as http:
         bought = (await http.post(f"{service}/v1/x402/top-up/taster-100")).raise_for_status().json()["data"]
+        if "token" not in bought:  # only a new wallet is given one, and only once
+            print(f"bought   {bought['state']}; this wallet has an account: {service}/v1/x402/sign-in gives it a token")
+            return
         print(f"bought   {bought['state']}, receipt {bought['receipt']['receipt_id']}")
         print(f"token    {bought['token'][:12]}… of {bought['organization_id']}")
         bearer = {"authorization": f"Bearer {bought['token']}"}
