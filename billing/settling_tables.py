@@ -43,7 +43,8 @@ class Settlement(SQLModel, table=True):
 
     `payer`, `nonce`, `signature` and the rest are what was signed (EIP-3009); amounts are atomic units of the token,
     times Unix seconds. `digest` is the EIP-712 digest: the same signed content, whoever presents it. `from_block`: the
-    payment is in no older block, because it had not been made when it was verified. `transaction_hash` to `paid_at` say
+    payment is in no older block, because it had not been made when it was verified. `handed_over`: how often a
+    facilitator was given it, or may have been. `transaction_hash` to `paid_at` say
     where on the chain it was seen, `decision` what an operator said of one that is held, `reorganizations` how often it
     vanished and came back; `final`: no more has to be looked for. Guarded by its own lock, the first in the lock order.
     """
@@ -95,6 +96,7 @@ class Settlement(SQLModel, table=True):
     valid_before: int = column(BigInteger)
     payment_identifier: str | None = column(Text, null=True)
     submitter: str = column(Text)
+    handed_over: int = column(Integer, default="0")
     state: str = column(Text)
     reason: str | None = column(Text, null=True)
     from_block: int = column(BigInteger)
@@ -147,7 +149,7 @@ class GasTransaction(SQLModel, table=True):
             "network",
             "wallet",
             "nonce",
-            postgresql_where=text("booked_at IS NULL AND refused_at IS NULL"),
+            postgresql_where=text("booked_at IS NULL"),
         ),
         {"schema": SCHEMA},
     )

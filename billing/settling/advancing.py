@@ -162,6 +162,8 @@ async def _submitted(desk: Desk, row: Settlement) -> timedelta:
 async def _arrived(desk: Desk, chain: Chain, row: Settlement, seen: Sighting) -> timedelta:
     """It stands in a block: grant it once that is final enough, unless its payer must not be dealt with."""
     if not await sighting.is_final_enough(chain, row, seen.block_number):
+        if row.block_hash != seen.block_hash:
+            await granting.seen(desk.sessions, key_of(row), seen)
         return AGAIN
     return await _judged(desk, row, seen, is_beyond=await sighting.is_beyond_reorganization(chain, seen.block_number))
 
@@ -198,8 +200,8 @@ async def _until_final(desk: Desk, chain: Chain, row: Settlement) -> timedelta:
         await reorganizing.reappeared(desk.sessions, row, seen, livemode=desk.livemode, now=now)
     elif seen is None and await sighting.can_never_come(chain, row):
         await granting.fail(desk.sessions, key_of(row), reason=UNPAID, is_final=True, now=now)
-    elif seen is None and row.valid_before > now.timestamp() and not await desk.submitter.hashes(row):
-        await desk.submitter.submit(row, now=now)  # a stranger had carried it out; what we sent is sent again by `tend`
+    elif seen is None and row.valid_before > now.timestamp() and not await desk.submitter.sends_again(row):
+        await desk.submitter.submit(row, now=now)
     return AGAIN
 
 
@@ -239,7 +241,7 @@ async def _trusting(desk: Desk, row: Settlement) -> timedelta:
         return FINALITY
     if row.state == S.FAILED and row.transaction_hash is not None:
         return await _judged(desk, row, _as_said(row, row.transaction_hash), is_beyond=True)
-    if row.state == S.HELD and row.transaction_hash is not None:
+    if row.state == S.HELD and row.transaction_hash is not None and not row.block_number:
         await _decided(desk, row, _as_said(row, row.transaction_hash), is_beyond=True)
     if row.state not in {S.CLAIMED, S.SETTLING, S.UNKNOWN}:
         return FINALITY
@@ -247,7 +249,7 @@ async def _trusting(desk: Desk, row: Settlement) -> timedelta:
     said = next(iter(await desk.submitter.hashes(row)), None)
     if said is None and row.valid_before <= (now - WINDOW_MARGIN).timestamp():
         await _lose_sight(desk, row, "its window has closed, and only the facilitator could tell")
-        return QUIET
+        return UNSENT
     if said is None:
         wait = await _submitted(desk, row)
         row = await records.read(desk.sessions, key_of(row))

@@ -295,7 +295,7 @@ async def _ask(
     )
 
 
-async def _covered(session: AsyncSession, payable: Payable) -> None:
+async def _covered(session: AsyncSession, payable: Payable, now: datetime) -> None:
     """The payer has enough for this and for all of its payments that are under way, which are not too many.
 
     One that had a dollar could otherwise make us look after any number of payments of it. Claims of one payer wait here
@@ -309,6 +309,8 @@ async def _covered(session: AsyncSession, payable: Payable) -> None:
         col(Settlement.network) == requirement.network,
         col(Settlement.payer) == signed.from_,
         col(Settlement.state).in_([SettlementState.CLAIMED, SettlementState.SETTLING, SettlementState.UNKNOWN]),
+        col(Settlement.valid_before) > int(now.timestamp()),  # a later one takes nothing any more,
+        col(Settlement.block_number).is_(None),  # and one that stands in a block has taken it
     )
     number, atomic = (await session.exec(under_way)).one()
     is_covered = payable.balance is None or payable.balance >= int(atomic) + signed.value
@@ -321,7 +323,7 @@ async def _store(
 ) -> Key:
     """Store the settlement of a locked attempt, which waits for the chain from now on. Raises `_Raced`."""
     signed, requirement = payable.payment.authorization, payable.requirement
-    await _covered(session, payable)
+    await _covered(session, payable, now)
     settlement_id = new_id(now)
     attempt.state, attempt.reason, attempt.updated_at = (
         after(AttemptState(attempt.state), Happening.PROCESSING),

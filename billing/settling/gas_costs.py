@@ -70,7 +70,7 @@ def _unbooked(network: str, finalized: int) -> SelectOfScalar[GasTransaction]:
                 col(booked.booked_at).is_not(None),
             ),
         )
-        .order_by(col(one.block_number).asc().nulls_last(), col(one.nonce))
+        .order_by(col(one.block_number).asc().nulls_last(), col(one.nonce).desc())
         .limit(BOOKED_MAX)
     )
 

@@ -142,7 +142,7 @@ async def fail(sessions: Sessions, key: Key, *, reason: str, is_final: bool, now
     """
     async with sessions() as session, session.begin():
         row = await records.locked(session, key)
-        if not is_final and (row.state != S.CLAIMED or await nonces.was_signed_for(session, key)):
+        if not is_final and (not _is_unsent(row) or await nonces.was_signed_for(session, key)):
             return False
         was_paid = row.state == S.VANISHED
         if not records.move(row, Turn.PROVEN_UNPAID, now, reason=reason) and row.state != S.FAILED:
@@ -155,3 +155,14 @@ async def fail(sessions: Sessions, key: Key, *, reason: str, is_final: bool, now
         if state != attempt.state:
             attempt.state, attempt.reason, attempt.updated_at = state, reason, now
     return True
+
+
+def _is_unsent(row: Settlement) -> bool:
+    """Whether nobody else has sent it: it was sent nowhere, or given once to a facilitator, which has just said no."""
+    return row.state == S.CLAIMED or (row.state == S.SETTLING and row.handed_over == 1 and row.transaction_hash is None)
+
+
+async def seen(sessions: Sessions, key: Key, where: Sighting) -> None:
+    """It stands in a block that is not final enough yet: nobody has to wait for its payer's balance any more."""
+    async with sessions() as session, session.begin():
+        place(await records.locked(session, key), where)

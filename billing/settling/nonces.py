@@ -152,7 +152,7 @@ async def store(
     known = await session.get(GasTransaction, signed.hash, with_for_update={"key_share": True}, populate_existing=True)
     if known is not None:
         if known.refused_at is not None:
-            known.sent_at, known.refused_at = None, None
+            known.sent_at, known.refused_at, known.created_at = None, None, now
         return known
     row = GasTransaction(
         hash=signed.hash,

@@ -104,6 +104,12 @@ class OwnSubmitter:
             signed = await nonces.of_settlement(session, key_of(row))
         return [one.hash for one in signed if one.purpose == GasPurpose.SETTLEMENT]
 
+    async def sends_again(self, row: Settlement) -> bool:
+        """`tend` sends what was signed and not withdrawn."""
+        async with self._sessions() as session:
+            signed = await nonces.of_settlement(session, key_of(row))
+        return any(one.refused_at is None for one in signed)
+
     async def tend(self, *, now: datetime) -> None:
         """Send again what a reorganization threw out, and free a nonce whose settlement does not need it any more."""
         wallet = await self._wallet()
@@ -124,14 +130,14 @@ class OwnSubmitter:
             return await session.get(GasWallet, (self._chain.network.caip2, self._key.address))
 
     async def _was_tried_enough(self, row: Settlement, *, by_contract: bool) -> bool:
-        """Whether the payment was sent as often as it is, with nonces of its own: what fails again costs gas again.
+        """Whether it failed in a block as often as it is tried: what fails again costs gas again.
 
         A payer's code can fail in a transaction and nowhere else, so that is tried once.
         """
         async with self._sessions() as session:
             signed = await nonces.of_settlement(session, key_of(row))
-        used = {one.nonce for one in signed if one.purpose == GasPurpose.SETTLEMENT and one.refused_at is None}
-        return len(used) >= (1 if by_contract else SENDS_MAX)
+        failed = {one.nonce for one in signed if one.purpose == GasPurpose.SETTLEMENT and one.block_number is not None}
+        return len(failed) >= (1 if by_contract else SENDS_MAX)
 
     def _call(self, row: Settlement, *, by_contract: bool) -> Call | None:
         """The transfer, in the form that the payer's kind of account asks for.
@@ -273,6 +279,8 @@ class OwnSubmitter:
     async def _send(self, transaction: GasTransaction, now: datetime) -> Submission:
         """Give a stored transaction to the node. Raises `RailUnavailable` or `OutcomeUnknown`."""
         was_given = await self._mark_sent(transaction, now)
+        if was_given is None:
+            return Submission(Progress.WAITING, "the transaction was withdrawn meanwhile")
         try:
             await self._chain.send_raw(transaction.raw)
         except ProviderRefused as refused:
@@ -297,12 +305,17 @@ class OwnSubmitter:
             if row.sent_at == now:
                 row.sent_at = None
 
-    async def _mark_sent(self, transaction: GasTransaction, now: datetime) -> bool:
-        """Remember, before it leaves, that it may have been given away. Whether it may have been before."""
+    async def _mark_sent(self, transaction: GasTransaction, now: datetime) -> bool | None:
+        """Remember, before it leaves, that it may have been given away. Whether it may have been before.
+
+        None when it was withdrawn: its nonce may be another's now.
+        """
         async with self._sessions() as session, session.begin():
             row = await session.get_one(
                 GasTransaction, transaction.hash, with_for_update={"key_share": True}, populate_existing=True
             )
+            if row.refused_at is not None:
+                return None
             was_given, row.sent_at = row.sent_at is not None, now
         return was_given
 
@@ -310,7 +323,9 @@ class OwnSubmitter:
         """The node has certainly refused what nobody else was ever given: its nonce is free for the next."""
         async with self._sessions() as session, session.begin():
             wallet = await nonces.locked(session, transaction.network, transaction.wallet, now=now)
-            row = await session.get_one(GasTransaction, transaction.hash, populate_existing=True)
+            row = await session.get_one(
+                GasTransaction, transaction.hash, with_for_update={"key_share": True}, populate_existing=True
+            )
             if row.sent_at != now:
                 return  # another process has given it away meanwhile
             row.refused_at = now
@@ -374,7 +389,7 @@ class OwnSubmitter:
             most, tip = min(2 * fees.base_fee_wei + fees.tip_wei, limit), fees.tip_wei
         else:
             tip = max(fees.tip_wei, last.tip_wei * 9 // 8 + 1)
-            most = max(2 * fees.base_fee_wei + tip, last.max_fee_wei * 9 // 8 + 1)
+            most = max(min(2 * fees.base_fee_wei + tip, limit), last.max_fee_wei * 9 // 8 + 1)
         return _Bid(most, min(tip, most)) if fees.base_fee_wei < most <= limit else None
 
     def _terms(self, call: Call, nonce: int, gas_limit: int, bid: _Bid) -> GasTerms:

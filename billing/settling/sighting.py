@@ -23,8 +23,9 @@ from rails.evm.chain import Chain
 from rails.evm.networks import Confirmations, finality_for
 from rails.evm.receipts import settled_transfer
 
-BLOCKS_OF_A_DAY: Final = 43_200
-"""On Base, with a block every two seconds."""
+BLOCK_S: Final = 2
+"""Seconds from block to block on Base."""
+BLOCKS_OF_A_DAY: Final = 86_400 // BLOCK_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +60,14 @@ async def sight(chain: Chain, row: Settlement, hashes: Iterable[str]) -> Sightin
 
 
 async def _start(chain: Chain, row: Settlement) -> int:
-    """From which block on the payment is looked for. One that was claimed without a chain is not older than a day."""
+    """From which block on the payment is looked for. Where no chain was asked at the claim: from a day before it."""
     if row.from_block:
         return row.from_block
     head = await chain.block("latest")
-    return max(0, head.number - BLOCKS_OF_A_DAY) if head is not None else 0
+    if head is None:
+        return 0
+    since = max(0, head.timestamp - int(row.created_at.timestamp())) // BLOCK_S
+    return max(0, head.number - since - BLOCKS_OF_A_DAY)
 
 
 async def _in(chain: Chain, row: Settlement, transaction_hash: str) -> Sighting | None:

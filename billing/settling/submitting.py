@@ -52,5 +52,8 @@ class Submitter(Protocol):
     async def hashes(self, row: Settlement) -> list[str]:
         """Transactions in which the payment may stand, the likeliest first."""
 
+    async def sends_again(self, row: Settlement) -> bool:
+        """Whether what was sent for the payment is sent again by itself when a reorganization throws it out."""
+
     async def tend(self, *, now: datetime) -> None:
-        """Look after what is its own whatever becomes of any settlement. Raises `RailUnavailable`."""
+        """Look after what is its own, whatever becomes of any settlement. Raises as `submit`."""

@@ -35,9 +35,9 @@ GRANT UPDATE (parameters, api_version, state, error, refund_id, tries, next_try_
 GRANT UPDATE (read_through, updated_at) ON webhooks.event_cursors TO purser_run;
 GRANT SELECT, INSERT ON billing.settlements, billing.gas_transactions, billing.gas_wallets, billing.payer_wallets,
   billing.sign_in_challenges TO purser_run;
-GRANT UPDATE (state, reason, transaction_hash, log_index, block_number, block_hash, paid_at, decision, reorganizations, final,
+GRANT UPDATE (state, reason, handed_over, transaction_hash, log_index, block_number, block_hash, paid_at, decision, reorganizations, final,
   tries, next_try_at, updated_at) ON billing.settlements TO purser_run;
-GRANT UPDATE (sent_at, refused_at, block_number, cost_wei, booked_at) ON billing.gas_transactions TO purser_run;
+GRANT UPDATE (sent_at, refused_at, block_number, cost_wei, booked_at, created_at) ON billing.gas_transactions TO purser_run;
 GRANT UPDATE (next_nonce, organization_id, settlement_id, unbooked_wei, updated_at)
   ON billing.gas_wallets TO purser_run;
 GRANT UPDATE (signed_in_at) ON billing.payer_wallets TO purser_run;

@@ -17,6 +17,7 @@ CREATE TABLE billing.settlements (
   valid_before BIGINT NOT NULL,
   payment_identifier TEXT,
   submitter TEXT NOT NULL,
+  handed_over INTEGER DEFAULT 0 NOT NULL,
   state TEXT NOT NULL,
   reason TEXT,
   from_block BIGINT NOT NULL,
@@ -71,7 +72,7 @@ CREATE TABLE billing.gas_transactions (
   CONSTRAINT purpose_is_known CHECK (purpose IN ('settlement', 'clearing'))
 );
 CREATE INDEX gas_of_the_hour ON billing.gas_transactions (network, wallet, created_at);
-CREATE INDEX gas_to_book ON billing.gas_transactions (network, wallet, nonce) WHERE booked_at IS NULL AND refused_at IS NULL;
+CREATE INDEX gas_to_book ON billing.gas_transactions (network, wallet, nonce) WHERE booked_at IS NULL;
 CREATE INDEX transactions_of_settlement ON billing.gas_transactions (organization_id, settlement_id);
 CREATE INDEX transactions_of_wallet ON billing.gas_transactions (network, wallet, nonce);
 
