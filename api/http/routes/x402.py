@@ -117,8 +117,9 @@ async def top_up(request: AnyRequest, pack_id: FromPath[str]) -> Response[Any]:
     With an agent's token, the payment lands in its organization. Unpaid: 402 with what to sign; nothing is stored.
     """
     house = house_of(request)
-    native, actor, pack = _native(house), await presented(request), _pack(house, pack_id)
+    native, pack = _native(house), _pack(house, pack_id)
     count_payment(request)
+    actor = await presented(request)
     requirement = native.requirement(pack)
     offer = _Offer(requirement, request, f"{house.settings.url}/v1/x402/top-up/{pack.pack_id}", None)
     payment = _payment(request, offer)
