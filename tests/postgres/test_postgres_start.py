@@ -45,7 +45,7 @@ def test_url_escapes_what_a_url_cannot_carry() -> None:
 def test_settings_are_those_of_a_ledger(shared: Server) -> None:
     names = ["timezone", "max_connections", "shared_buffers", "server_encoding", "unix_socket_directories", "fsync"]
     [row] = ask(shared.url(), "SELECT " + ", ".join(f"current_setting('{name}')" for name in names))
-    assert row == ("UTC", "100", "128MB", "UTF8", "", "off")
+    assert row == ("UTC", "500", "128MB", "UTF8", "", "off")
 
 
 @pytest.mark.parametrize("version", [16, 18])
