@@ -148,7 +148,15 @@ async def _submitted(desk: Desk, row: Settlement) -> timedelta:
     match submission.progress:
         case Progress.REFUSED:
             reason = f"{NEVER_SENT} ({submission.reason})"
-            if await granting.fail(desk.sessions, key_of(row), reason=reason, is_final=False, now=desk.clock()):
+            has_failed = await granting.fail(
+                desk.sessions,
+                key_of(row),
+                reason=reason,
+                is_final=False,
+                now=desk.clock(),
+                was_handed_over=desk.chain is None,
+            )
+            if has_failed:
                 return QUIET
         case Progress.DOUBTFUL:
             log.warning("settlement_doubtful", attempt_id=external("payatt", row.attempt_id), reason=submission.reason)
@@ -236,12 +244,14 @@ async def _is_rejected(desk: Desk, row: Settlement) -> bool:
 
 async def _trusting(desk: Desk, row: Settlement) -> timedelta:
     """Only a facilitator can be asked. Its success counts as final; anything else leaves the payment unknown."""
-    if row.state in {S.SETTLED, S.KEPT} and not row.block_number:
-        await _close(desk, row)  # one that was seen in a block is looked after by a process that can ask a chain
+    if row.block_number:
+        return FINALITY  # seen in a block: that is looked after by a process that can ask a chain
+    if row.state in {S.SETTLED, S.KEPT}:
+        await _close(desk, row)
         return FINALITY
     if row.state == S.FAILED and row.transaction_hash is not None:
         return await _judged(desk, row, _as_said(row, row.transaction_hash), is_beyond=True)
-    if row.state == S.HELD and row.transaction_hash is not None and not row.block_number:
+    if row.state == S.HELD and row.transaction_hash is not None:
         await _decided(desk, row, _as_said(row, row.transaction_hash), is_beyond=True)
     if row.state not in {S.CLAIMED, S.SETTLING, S.UNKNOWN}:
         return FINALITY

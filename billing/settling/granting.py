@@ -19,8 +19,8 @@ from billing.catching_up import once_more
 from billing.database import Sessions
 from billing.judging import Judged, Verdict
 from billing.requests import locked_attempt
+from billing.settlement_states import ON_ITS_WAY, Turn
 from billing.settlement_states import SettlementState as S
-from billing.settlement_states import Turn
 from billing.settling import nonces, records
 from billing.settling.records import PAYMENT_KIND, Key, cents, key_of, payment_id
 from billing.settling.sighting import Sighting
@@ -110,7 +110,8 @@ async def hold(sessions: Sessions, key: Key, seen: Sighting, *, reason: str, now
             if attempt is not None:
                 attempt.reason, attempt.updated_at = HELD, now
             log.error("payment_held", attempt_id=external("payatt", row.attempt_id), reason=reason)
-        place(row, seen)
+        if row.state == S.HELD:
+            place(row, seen)
 
 
 async def keep(
@@ -135,14 +136,19 @@ async def keep(
     await once_more(sessions, once)
 
 
-async def fail(sessions: Sessions, key: Key, *, reason: str, is_final: bool, now: datetime) -> bool:
+async def fail(
+    sessions: Sessions, key: Key, *, reason: str, is_final: bool, now: datetime, was_handed_over: bool = False
+) -> bool:
     """It is certain that nothing was paid, or (not `is_final`) that nothing was sent: the attempt ends.
 
-    `reason` is shown to the payer. False when something may have been sent after all, by another process.
+    `reason` is shown to the payer; `was_handed_over`: the caller has given it to a facilitator, which said no. False
+    when something may have been sent after all, by another process.
     """
     async with sessions() as session, session.begin():
         row = await records.locked(session, key)
-        if not is_final and (not _is_unsent(row) or await nonces.was_signed_for(session, key)):
+        if not is_final and (
+            not _is_unsent(row, was_handed_over=was_handed_over) or await nonces.was_signed_for(session, key)
+        ):
             return False
         was_paid = row.state == S.VANISHED
         if not records.move(row, Turn.PROVEN_UNPAID, now, reason=reason) and row.state != S.FAILED:
@@ -157,12 +163,19 @@ async def fail(sessions: Sessions, key: Key, *, reason: str, is_final: bool, now
     return True
 
 
-def _is_unsent(row: Settlement) -> bool:
-    """Whether nobody else has sent it: it was sent nowhere, or given once to a facilitator, which has just said no."""
-    return row.state == S.CLAIMED or (row.state == S.SETTLING and row.handed_over == 1 and row.transaction_hash is None)
+def _is_unsent(row: Settlement, *, was_handed_over: bool) -> bool:
+    """Whether nobody else has sent it: it was sent nowhere; or handed over once, by the caller, and refused."""
+    if not was_handed_over:
+        return row.state == S.CLAIMED
+    return row.state == S.SETTLING and row.handed_over == 1 and row.transaction_hash is None
 
 
 async def seen(sessions: Sessions, key: Key, where: Sighting) -> None:
-    """It stands in a block that is not final enough yet: nobody has to wait for its payer's balance any more."""
+    """It stands in a block that is not final enough yet: nobody has to wait for its payer's balance any more.
+
+    Not one that another process has dealt with meanwhile: where that stands is known better.
+    """
     async with sessions() as session, session.begin():
-        place(await records.locked(session, key), where)
+        row = await records.locked(session, key)
+        if row.state in ON_ITS_WAY:
+            place(row, where)

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from billing.settlement_states import SettlementState as S
-from billing.settling import sighting
+from billing.settling import granting, sighting
 from billing.settling.own import STEP_BACK_AFTER
 from tests.evm.anvil import CHAIN_ID
 from tests.evm.usdc import TRANSFER_BYTES, call_data
@@ -129,3 +129,36 @@ async def test_a_payment_that_vanished_is_handed_to_the_facilitator_again(open_t
         await thrown_out(till, key)
         await till.turn(key)
         assert len(one.asked) > asked
+
+
+async def test_what_a_process_with_a_chain_has_seen_is_not_granted_early_by_one_without(open_till, shared_chain):
+    till = await open_till(x402_finality=[(None, 5)])
+    key = await till.claimed_by(till.onchain.payer())
+    await till.turn(key, 2)
+    assert (await till.row(key)).block_number is not None
+    with facilitator_running(shared_chain.chain.url, key_of(shared_chain.new_gas_wallet()), CHAIN_ID, token="t") as one:
+        beside = await open_till(
+            x402_gas_key=None, x402_rpc_url=None, x402_facilitator_url=one.url, x402_facilitator_token=SecretStr("t")
+        )
+        assert await beside.turn(key, 2) == S.SETTLING
+    assert await till.spendable(key) == 0
+    till.onchain.chain.mine(5)
+    assert await till.turn(key) == S.SETTLED
+
+
+async def test_what_a_facilitator_is_carrying_out_is_not_said_to_be_unsent_by_us(till):
+    key = await till.claimed_by(till.onchain.payer())
+    given = "UPDATE billing.settlements SET state = 'settling', handed_over = 1 WHERE id = $1::uuid"
+    till.database.rows(given, str(key.settlement_id))
+    assert not await granting.fail(till.house.sessions, key, reason="never sent", is_final=False, now=till.clock())
+    assert (await till.row(key)).state == S.SETTLING
+
+
+async def test_who_saw_it_too_late_does_not_change_where_a_granted_payment_stands(till):
+    key = await till.bought_by(till.onchain.payer())
+    row = await till.row(key)
+    stale = sighting.Sighting("0x" + "1" * 64, 7, row.block_number, "0x" + "2" * 64, row.paid_at)
+    await granting.seen(till.house.sessions, key, stale)
+    await granting.hold(till.house.sessions, key, stale, reason="late", now=till.clock())
+    after = await till.row(key)
+    assert (after.state, after.block_hash, after.transaction_hash) == (S.SETTLED, row.block_hash, row.transaction_hash)
