@@ -146,9 +146,8 @@ async def fail(
     """
     async with sessions() as session, session.begin():
         row = await records.locked(session, key)
-        if not is_final and (
-            not _is_unsent(row, was_handed_over=was_handed_over) or await nonces.was_signed_for(session, key)
-        ):
+        is_unsent = _is_unsent(row, was_handed_over=was_handed_over) and not await nonces.was_signed_for(session, key)
+        if not is_final and not is_unsent:
             return False
         was_paid = row.state == S.VANISHED
         if not records.move(row, Turn.PROVEN_UNPAID, now, reason=reason) and row.state != S.FAILED:
