@@ -31,6 +31,7 @@ class Thresholds(Protocol):
     alert_payments_held: int
     alert_payments_vanished: int
     alert_events_behind_s: int
+    alert_webhooks_wait_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ ALERTS: Final = (
     Alert("payments_held", "payments_held", "alert_payments_held"),
     Alert("payments_vanished", "payments_vanished", "alert_payments_vanished"),
     Alert("events_behind", "event_cursor_age_seconds", "alert_events_behind_s"),
+    Alert("webhooks_not_delivered", "webhook_delivery_oldest_pending_seconds", "alert_webhooks_wait_s"),
 )
 
 

@@ -5,7 +5,7 @@ Theory of operation
 The numbers are about the database and not about a process, so any process may measure them. The worker does so every
 `MEASURE_EVERY_S` and says alerts in its log; with several workers each says them. A server measures when it is asked
 for its metrics, at most once in `MEASURE_EVERY_S`, whoever asks and however often, because the worker may be another
-process on another machine. One measuring is two statements that read through indexes, within `MEASURE_WITHIN_S` each.
+process on another machine. One measuring is three statements that read through indexes, within `MEASURE_WITHIN_S` each.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from api.metrics import StandingMetrics
 from api.wiring import House
 from billing.database import Sessions, snapshot
 from billing.operating import measures as of_payments
+from billing.subscriptions import measures as of_webhooks
 from webhooks import measures as of_letters
 
 MEASURE_EVERY_S: Final = 15.0
@@ -43,6 +44,7 @@ async def measured(sessions: Sessions, *, now: datetime) -> Mapping[str, float |
         await connection.execute(text(f"SET LOCAL statement_timeout = {int(1000 * MEASURE_WITHIN_S)}"))
         payments = await of_payments.measured(session)
         letters = await of_letters.measured(session)
+        webhooks = await of_webhooks.measured(session)
     silent = letters.silent_since(payments.oldest_open)
     return {
         "letters_parked": letters.parked,
@@ -60,6 +62,9 @@ async def measured(sessions: Sessions, *, now: datetime) -> Mapping[str, float |
         "settlement_oldest_seconds": _age(payments.oldest_settling, now) or 0.0,
         "payments_held": payments.payments_held,
         "payments_vanished": payments.payments_vanished,
+        "webhook_deliveries_pending": webhooks.pending,
+        "webhook_delivery_oldest_pending_seconds": _age(webhooks.oldest, now) or 0.0,
+        "webhook_endpoints_disabled": webhooks.disabled,
         "event_cursor_age_seconds": _age(letters.read_through, now),
     }
 

@@ -17,11 +17,12 @@ import typer
 from rich.markup import escape
 
 from api import demo, logs, worker
-from api.command_line import backup, books, keys, operators
+from api.command_line import backup, books, hooks, keys, operators, people
 from api.command_line.attached import DataDir, in_house
 from api.command_line.banner import banner
 from api.command_line.console import complain, console, visible
 from api.http.routes.health import VERSION
+from api.http.views.hooks import told
 from api.postgres.unavailable import PostgresUnavailable
 from api.reasons import CannotGoOn, read_settings
 from api.running import checks, embedding, migrating, remembered, serving
@@ -132,7 +133,7 @@ async def _work(settings: Settings) -> None:
     house = build(settings)
     console().print("The worker is at work; Ctrl-C ends it.")
     try:
-        await worker.run(house, stop)
+        await worker.run(house, stop, render=told)
     finally:
         await house.close()
 
@@ -206,6 +207,8 @@ def keys_revoke(key_id: str, data_dir: DataDir = None) -> None:
 
 
 operators.add_to(app)
+people.add_to(app)
+hooks.add_to(app)
 
 
 @app.command("books")

@@ -74,6 +74,9 @@ STANDING: Final[Mapping[str, str]] = {
     "settlement_oldest_seconds": "Age of the oldest payment of a wallet of which the chain has not decided yet.",
     "payments_held": "Payments of wallets that arrived and wait for a person's decision.",
     "payments_vanished": "Payments of wallets that a reorganization of the chain took out after they were granted.",
+    "webhook_deliveries_pending": "Webhooks to the product that are not delivered yet, at most 100000.",
+    "webhook_delivery_oldest_pending_seconds": "Age of the oldest of them, or of an event that waits to become some.",
+    "webhook_endpoints_disabled": "Endpoints of the product that are told nothing any more, for whatever reason.",
     "event_cursor_age_seconds": "How far the provider's list of events was read, as an age; NaN when it never was.",
 }
 """How payments and letters stand: the name of each gauge behind `purser_`, and what it says."""

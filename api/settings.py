@@ -114,6 +114,38 @@ class Settings(BaseSettings):
     attempt_ttl_s: int = Field(86_400, ge=3600, le=604_800, description="seconds that an attempt can be paid")
     checkout_session_ttl_s: int = Field(7200, ge=3600, le=86_000, description="seconds that one hosted page lives")
 
+    price_list: Path | None = Field(
+        None, description="file with what can be bought with credits (docs/price-list.md); without it, a built-in one"
+    )
+    executor_url: str | None = Field(
+        None, description="where jobs are carried out (docs/executor.md); without it, the sandbox's placeholder"
+    )
+    executor_secrets: Annotated[list[SecretStr], NoDecode] = Field(
+        [], description="signing secrets shared with the executor (`whsec_…`), the newest first, separated by commas"
+    )
+    executor_timeout_s: float = Field(20, gt=0, le=50, description="seconds to wait for the executor's answer")
+    jobs_per_day: int | None = Field(None, ge=1, description="jobs that an organization may order on a UTC day")
+    jobs_open_max: int = Field(100, ge=1, le=100_000, description="jobs that an organization may have open at once")
+    job_wait_s: float = Field(
+        10, ge=0, le=55, description="seconds that an order waits for its job before it is told to ask again"
+    )
+    claim_sender_url: str | None = Field(
+        None,
+        description="what sends links to people (docs/claims.md); without it they stand in the log, or with a live key "
+        "are not sent",
+    )
+    claim_sender_secrets: Annotated[list[SecretStr], NoDecode] = Field(
+        [], description="signing secrets shared with that sender, separated by commas"
+    )
+    claim_link_ttl_s: int = Field(86_400, ge=300, le=604_800, description="seconds that such a link can be used")
+    outbound_private: bool = Field(
+        False, description="whether the product's servers may have private addresses and plain http"
+    )
+    outbound_timeout_s: float = Field(10, gt=0, le=30, description="seconds to wait for a receiver of webhooks")
+    webhook_deliveries_kept_days: int = Field(
+        14, ge=4, le=365, description="days for which webhooks that were sent can be looked at and replayed"
+    )
+
     body_bytes_max: int = Field(65_536, ge=1024, description="largest body of an agent's request")
     webhook_bytes_max: int = Field(1_048_576, ge=1024, description="largest body of a webhook")
     signups_per_minute: int = Field(30, ge=1, description="sign-ups one address may make in a minute")
@@ -155,6 +187,9 @@ class Settings(BaseSettings):
     alert_events_behind_s: int = Field(
         900, ge=60, description="alert when the list of events was not read for longer than this, in seconds"
     )
+    alert_webhooks_wait_s: int = Field(
+        3600, ge=60, description="alert when a webhook to the product waits longer than this, in seconds"
+    )
     alert_again_s: int = Field(3600, ge=60, description="seconds after which an alert that lasts is said again")
     events_every_s: float = Field(
         60, ge=0, le=3600, description="seconds between two looks into Stripe's list of events; 0 never looks"
@@ -165,7 +200,7 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = Field("console", description="how log lines look")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
 
-    @field_validator("x402_network", "x402_treasury", mode="before")
+    @field_validator("x402_network", "x402_treasury", "executor_url", "claim_sender_url", mode="before")
     @classmethod
     def _unset_when_blank(cls, value: Any) -> Any:
         return (value.strip() or None) if isinstance(value, str) else value
@@ -182,7 +217,14 @@ class Settings(BaseSettings):
     def _none_when_blank(cls, value: SecretStr | None) -> SecretStr | None:
         return value if value is not None and value.get_secret_value().strip() else None
 
-    @field_validator("stripe_webhook_secrets", "trusted_proxies", "checkout_payment_methods", mode="before")
+    @field_validator(
+        "stripe_webhook_secrets",
+        "trusted_proxies",
+        "checkout_payment_methods",
+        "executor_secrets",
+        "claim_sender_secrets",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -200,6 +242,12 @@ class Settings(BaseSettings):
                 why_not = (
                     "PURSER_LOCAL_CHAIN goes with the sandbox alone: unset PURSER_X402_… and PURSER_STRIPE_SECRET_KEY"
                 )
+        for url, secrets, name in (
+            (self.executor_url, self.executor_secrets, "PURSER_EXECUTOR"),
+            (self.claim_sender_url, self.claim_sender_secrets, "PURSER_CLAIM_SENDER"),
+        ):
+            if (url is not None) != bool(secrets):
+                why_not = f"{name}_URL and {name}_SECRETS go together"
         if why_not is not None:
             raise ValueError(why_not)
         return self

@@ -14,10 +14,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api import native
+from api import native, outside
 from api.alarms import Alarms
 from api.metrics import LaneMetrics
 from api.native import Native
+from api.outside import Outside
 from api.reasons import UNUSABLE_SETTINGS, CannotGoOn
 from api.settings import Settings
 from api.windows import Window
@@ -69,6 +70,8 @@ class House:
     """Reads what becomes of money after it settled, and refunds; on a door of its own. None without Stripe."""
     native: Native | None = field(repr=False)
     """Payments that wallets sign and that go straight to our treasury. None when no chain is named."""
+    outside: Outside = field(repr=False)
+    """The product's own servers, what they carry out, and at which price."""
     offered: frozenset[str]
     place: Place
     lane: Lane
@@ -121,6 +124,7 @@ class House:
             await self.money.door.aclose()
         if self.native is not None:
             await self.native.close()
+        await self.outside.close()
         self.bearers.close()
         await self.database.dispose()
 
@@ -190,6 +194,7 @@ def build(settings: Settings, *, clock: Clock = now, answer_timeout_s: int | Non
         doors=doors,
         money=money,
         native=paid_natively,
+        outside=outside.build(settings, made, clock=clock),
         offered=frozenset(offered),
         place=Place(settings.url, settings.offer()),
         lane=Lane(connector(database), metrics),

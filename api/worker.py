@@ -25,8 +25,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from api import alerts, refunds
 from api.wiring import House
 from billing import looking, pursuing, requests, sweeping, watching
+from billing.jobs.crew import Crew
 from billing.reversals import freezing
 from billing.settling import advancing, gas_costs, records
+from billing.subscriptions import pruning, spends, spreading
+from billing.subscriptions.delivering import Courier
+from billing.subscriptions.endpoints import ENDED_MAX
+from billing.subscriptions.spreading import Render
 from ledger.ids import external
 from rails.rail import OutcomeUnknown, ProviderRefused, RailUnavailable
 from webhooks import processing, routes
@@ -40,8 +45,14 @@ WATCHED_EVERY_S: Final = 30.0
 PROBES_EVERY_S: Final = 1.0
 REFUNDS_EVERY_S: Final = 5.0
 SETTLEMENTS_EVERY_S: Final = 0.5
+JOBS_EVERY_S: Final = 0.5
 GAS_EVERY_S: Final = 10.0
 FREEZES_EVERY_S: Final = 5.0
+SPREADING_EVERY_S: Final = 0.5
+DELIVERING_EVERY_S: Final = 0.5
+PRUNING_EVERY_S: Final = 30.0
+CALLS_END_WITHIN_S: Final = 1
+"""Webhooks under way at the end have had `STOP_WITHIN_S` before that; what is cut off is sent again."""
 FREEZES_MAX: Final = 20
 """Organizations that are looked after at a time."""
 BACK_OFF_S: Final = 0.5
@@ -65,9 +76,14 @@ class Chore:
     woken_by_letters: bool = False
 
 
-async def run(house: House, stop: asyncio.Event) -> None:
-    """Work until `stop` is set; then finish what is in hand, within `STOP_WITHIN_S`. Raises nothing."""
-    chores = [*CHORES, *_events(house)]
+async def run(house: House, stop: asyncio.Event, *, render: Render) -> None:
+    """Work until `stop` is set; then finish what is in hand, within `STOP_WITHIN_S`. Raises nothing.
+
+    `render` makes the bodies of webhooks.
+    """
+    courier = Courier(house.sessions, house.outside.door, clock=house.clock)
+    crew = Crew(house.outside.desk)
+    chores = [*CHORES, *_events(house), _jobs(crew), *_webhooks(courier, render)]
     tasks = [asyncio.create_task(_keep_doing(chore, house, stop), name=f"worker-{chore.name}") for chore in chores]
     try:
         await stop.wait()
@@ -76,6 +92,7 @@ async def run(house: House, stop: asyncio.Event) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(one.close(within_s=CALLS_END_WITHIN_S) for one in (courier, crew)))
 
 
 async def _letters(house: House) -> bool:
@@ -185,6 +202,14 @@ async def _gas(house: House) -> bool:
         return False
 
 
+async def _pruning(house: House) -> bool:
+    """Throw old deliveries away, and fail those that nobody sends any more."""
+    keep = timedelta(days=house.settings.webhook_deliveries_kept_days)
+    pruned = await pruning.prune(house.sessions, keep=keep, now=house.clock())
+    failed = await pruning.fail_ended(house.sessions, now=house.clock())
+    return pruned == pruning.PRUNED_MAX or failed == ENDED_MAX
+
+
 CHORES: Final = (
     Chore("letters", _letters, LETTERS_EVERY_S, woken_by_letters=True),
     Chore("requests", _requests, REQUESTS_EVERY_S),
@@ -195,6 +220,7 @@ CHORES: Final = (
     Chore("gas", _gas, GAS_EVERY_S),
     Chore("refunds", refunds.send_due, REFUNDS_EVERY_S),
     Chore("freezes", _freezes, FREEZES_EVERY_S),
+    Chore("pruning", _pruning, PRUNING_EVERY_S),
     Chore("alerts", alerts.sound, alerts.MEASURE_EVERY_S),
 )
 
@@ -218,6 +244,33 @@ def _events(house: House) -> list[Chore]:
         return fetched.more
 
     return [Chore("events", fetch, every_s)]
+
+
+def _jobs(crew: Crew) -> Chore:
+    """The chore that has jobs carried out."""
+
+    async def turn(_: House) -> bool:
+        return await crew.turn()
+
+    return Chore("jobs", turn, JOBS_EVERY_S)
+
+
+def _webhooks(courier: Courier, render: Render) -> list[Chore]:
+    """The chores that tell the product what happened. One of them remembers how far it has looked through the books."""
+    after = spends.BEGINNING
+
+    async def spread(house: House) -> bool:
+        nonlocal after
+        events = await spreading.spread(house.sessions, render, now=house.clock())
+        turn = await spends.spread(house.sessions, render, after=after, now=house.clock())
+        after = turn.after
+        return turn.more or events == spreading.SPREAD_MAX
+
+    async def deliver(_: House) -> bool:
+        await courier.turn()
+        return False
+
+    return [Chore("spreading", spread, SPREADING_EVERY_S), Chore("delivering", deliver, DELIVERING_EVERY_S)]
 
 
 async def _keep_doing(chore: Chore, house: House, stop: asyncio.Event) -> None:

@@ -30,7 +30,9 @@ ANSWER_TIMEOUT_S: Final = 5.0
 
 AGENT_TOKENS: Final = """
     SELECT t.id AS token_id, t.secret_hash, t.created_at, t.revoked_at AS ends_at, a.organization_id, a.id AS agent_id,
-           a.name, a.runtime, a.revoked_at
+           a.name, a.runtime, a.revoked_at,
+           EXISTS (SELECT FROM billing.owners AS o
+                   WHERE o.organization_id = a.organization_id AND o.ended_at IS NULL) AS claimed
     FROM billing.agent_tokens AS t
     JOIN billing.agents AS a ON a.organization_id = t.organization_id AND a.id = t.agent_id
     WHERE t.id = ANY ($1::uuid[])"""

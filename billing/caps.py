@@ -3,6 +3,8 @@
 What a change makes depends on what stands: pausing keeps the caps, setting caps keeps the pause. So changes of one
 organization wait for each other at its row, and a repetition is made of what its first time made, never of what has
 been set since.
+
+`Agent.limited_at` says that an operator limits the agent; then an owner may only tighten (why: `billing.limits`).
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -19,6 +22,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from billing.catching_up import catch_up
 from billing.database import Sessions
 from billing.fresh import new_key
+from billing.limits import standing, tightens
 from billing.refusals import Refusal, Refused
 from billing.spending import unknown_agent
 from billing.tables import Agent, Organization
@@ -34,18 +38,20 @@ RESUME: Final = "resume"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Whose caps are to change, by whom (an operator key's id), and the idempotency key."""
+    """Whose caps change, when, by whom (the id of an operator key, or of an `owner`), and the idempotency key."""
 
     organization_id: UUID
     agent_id: UUID
     by: UUID
     key: str
+    now: datetime
+    owner: bool = False
 
 
 async def set_all(sessions: Sessions, asked: Asked, wanted: Caps) -> tuple[Operation, Posted]:
     """Replace all caps; whether the agent is paused stays as it is. What was posted, and the answer.
 
-    Raises `Refused`: NOT_FOUND, SPENDING_CONFLICT.
+    Raises `Refused`: NOT_FOUND, SPENDING_CONFLICT, and STATE_CONFLICT for an owner who loosens what an operator limits.
     """
     return await _change(sessions, asked, SET, lambda before: replace(wanted, paused=before.paused))
 
@@ -92,7 +98,8 @@ async def _post(
     async with sessions() as session, session.begin():
         lock = select(Organization.id).where(col(Organization.id) == asked.organization_id)
         await session.exec(lock.with_for_update(key_share=True))
-        await agent_of(session, asked.organization_id, asked.agent_id)
+        agent = await agent_of(session, asked.organization_id, asked.agent_id)
+        caps = await _wanted(session, asked, agent, after)
         operation = Operation(
             organization_id=asked.organization_id,
             kind=Kind.SET_CAPS,
@@ -100,18 +107,22 @@ async def _post(
             key=asked.key,
             cause=cause,
             spender=asked.agent_id,
-            caps=after(await _before(session, asked)),
+            caps=caps,
         )
-        return operation, (await posting.post(session, [operation]))[0]
+        posted = (await posting.post(session, [operation]))[0]
+        if posted.outcome is Outcome.POSTED and not posted.replayed and not asked.owner:
+            agent.limited_at = asked.now if caps != Caps() else None
+        return operation, posted
 
 
-async def _before(session: AsyncSession, asked: Asked) -> Caps:
-    """The caps that stand; under a key that has set caps already, those that it set."""
+async def _wanted(session: AsyncSession, asked: Asked, agent: Agent, after: Callable[[Caps], Caps]) -> Caps:
+    """What the change makes of the caps that stand; under a key that has set caps already, of those that it set."""
     first_id = operation_id(asked.organization_id, asked.by, asked.key)
     first = await statements.operation(session, asked.organization_id, first_id)
     if first is not None and first.kind == Kind.SET_CAPS and first.terms is not None:
-        return Caps(**json.loads(first.terms))
-    row = await statements.spender(session, asked.organization_id, asked.agent_id)
-    if row is None:
-        return Caps()
-    return Caps(row.per_spend, row.per_hour, row.per_day, row.per_month, row.total, row.paused)
+        return after(Caps(**json.loads(first.terms)))
+    before = await standing(session, asked.organization_id, asked.agent_id)
+    wanted = after(before)
+    if asked.owner and agent.limited_at is not None and not tightens(before, wanted):
+        raise Refused(Refusal.STATE_CONFLICT, "an operator limits this agent; an owner may only tighten that")
+    return wanted

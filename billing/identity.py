@@ -24,11 +24,12 @@ from billing.bearers import Lookup, secret_hash, verified
 from billing.database import Sessions
 from billing.founding import require_sign_in
 from billing.fresh import new_id, new_secret
+from billing.limits import require_unlimited
 from billing.refusals import Refusal, Refused
-from billing.tables import Agent, AgentToken, CreditQuote, Organization
+from billing.tables import Agent, AgentToken, Organization
+from billing.untouched import nothing_to_take
 from ledger import ids, posting
-from ledger.operations import LANE, opening
-from ledger.tables import Book
+from ledger.operations import opening
 
 TOKEN_PREFIX: Final = "isk_r_"  # noqa: S105 - a prefix is no secret
 AGENTS_MAX: Final = 100
@@ -38,7 +39,7 @@ GRACE_MAX: Final = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """The agent that asks, and the token it asked with."""
+    """The agent that asks, and the token it asked with. `claimed`: a human owned its organization as it asked."""
 
     organization_id: UUID
     agent_id: UUID
@@ -46,6 +47,7 @@ class Actor:
     agent_name: str
     runtime: str
     token_created_at: datetime
+    claimed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,13 @@ async def authenticate(lookup: Lookup, token: str, *, now: datetime) -> Actor:
     """The actor behind a bearer token. Raises `Refused(AUTH_REQUIRED)` for anything but a token that lives at `now`."""
     row = await verified(lookup, token, prefix=TOKEN_PREFIX, now=now)
     return Actor(
-        row["organization_id"], row["agent_id"], row["token_id"], row["name"], row["runtime"], row["created_at"]
+        row["organization_id"],
+        row["agent_id"],
+        row["token_id"],
+        row["name"],
+        row["runtime"],
+        row["created_at"],
+        row["claimed"],
     )
 
 
@@ -230,7 +238,7 @@ async def _takeover(session: AsyncSession, newest: Agent | None, now: datetime) 
     agent = await session.get(Agent, (newest.organization_id, newest.id), populate_existing=True)
     if agent is None or agent.revoked_at is not None:
         return None
-    return agent if await _nothing_to_take(session, agent.organization_id) else None
+    return agent if await nothing_to_take(session, agent.organization_id) else None
 
 
 async def _end_older(
@@ -241,19 +249,6 @@ async def _end_older(
         await _end_tokens(session, agent.organization_id, agent.id, at=now, now=now)
         return now
     return await _end_with_grace(session, presented, grace=GRACE, now=now) if want_token else None
-
-
-async def _nothing_to_take(session: AsyncSession, organization_id: UUID) -> bool:
-    """Never a quote (so never an attempt), a grant or a hold (the book holds only its opening), or a second agent."""
-    quotes = select(func.count()).select_from(CreditQuote).where(col(CreditQuote.organization_id) == organization_id)
-    agents = select(func.count()).select_from(Agent).where(col(Agent.organization_id) == organization_id)
-    book = await session.get(Book, (LANE, organization_id), populate_existing=True)
-    return (
-        (await session.exec(quotes)).one() == 0
-        and (await session.exec(agents)).one() == 1
-        and book is not None
-        and book.last_seq == 1
-    )
 
 
 async def _end_tokens(
@@ -317,11 +312,13 @@ async def revoke_token(sessions: Sessions, actor: Actor, *, now: datetime) -> No
 async def invite(sessions: Sessions, actor: Actor, newcomer: Newcomer, *, now: datetime) -> SignedUp:
     """Another agent in the actor's organization, with a token of its own.
 
-    Raises `Refused`: AUTH_REQUIRED, WALLET_SIGN_IN_FIRST (`billing.founding`), AGENT_LIMIT_REACHED.
+    Raises `Refused`: AUTH_REQUIRED, WALLET_SIGN_IN_FIRST (`billing.founding`), SPENDER_LIMITED (`billing.limits`),
+    AGENT_LIMIT_REACHED.
     """
     async with sessions() as session, session.begin():
         await lock_organization(session, actor, now=now)
         await require_sign_in(session, actor.organization_id)
+        await require_unlimited(session, actor.organization_id, actor.agent_id)
         if len(await _active(session, actor.organization_id)) >= AGENTS_MAX:
             raise Refused(Refusal.AGENT_LIMIT_REACHED)
         agent = await _add_agent(session, actor.organization_id, newcomer, now)
@@ -345,12 +342,15 @@ async def agents(session: AsyncSession, actor: Actor, *, after: UUID | None, lim
 async def revoke_agent(sessions: Sessions, actor: Actor, agent_id: UUID, *, now: datetime) -> Agent:
     """End an agent of the actor's organization and its tokens, at once. Repeating it changes nothing.
 
-    Raises `Refused`: WALLET_SIGN_IN_FIRST (`billing.founding`), NOT_FOUND, or LAST_AGENT when no other agent has a
-    token that lives, because then nobody could reach the organization's credits.
+    Raises `Refused`: WALLET_SIGN_IN_FIRST (`billing.founding`), SPENDER_LIMITED for an agent that is limited and ends
+    another than itself, NOT_FOUND, or LAST_AGENT when no other agent has a token that lives, because then nobody could
+    reach the organization's credits.
     """
     async with sessions() as session, session.begin():
         moment = await lock_organization(session, actor, now=now)
         await require_sign_in(session, actor.organization_id)
+        if agent_id != actor.agent_id:
+            await require_unlimited(session, actor.organization_id, actor.agent_id)
         agent = await session.get(Agent, (actor.organization_id, agent_id), populate_existing=True)
         if agent is None:
             raise Refused(Refusal.NOT_FOUND)

@@ -42,6 +42,14 @@ class Act(enum.StrEnum):
     UNFREEZE_WARNED = "unfreeze_warned"
     RELEASE_PAYMENT = "release_payment"
     KEEP_PAYMENT = "keep_payment"
+    MAKE_WEBHOOK_ENDPOINT = "make_webhook_endpoint"
+    CHANGE_WEBHOOK_ENDPOINT = "change_webhook_endpoint"
+    ROTATE_WEBHOOK_SECRET = "rotate_webhook_secret"  # noqa: S105 - the name of an act
+    ENABLE_WEBHOOK_ENDPOINT = "enable_webhook_endpoint"
+    DISABLE_WEBHOOK_ENDPOINT = "disable_webhook_endpoint"
+    TEST_WEBHOOK_ENDPOINT = "test_webhook_endpoint"
+    REPLAY_WEBHOOK = "replay_webhook"
+    END_OWNERSHIP = "end_ownership"
 
 
 @dataclass(frozen=True, slots=True)

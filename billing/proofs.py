@@ -19,7 +19,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from billing import reversal_proofs, settlement_proofs
+from billing import job_proofs, reversal_proofs, settlement_proofs
 from billing.posting_rules import ON_CHAIN
 from billing.proving import Check, Problem
 from billing.settlements import MONEYLESS
@@ -190,6 +190,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     ),
     *reversal_proofs.CHECKS,
     *settlement_proofs.CHECKS,
+    *job_proofs.CHECKS,
 )
 
 

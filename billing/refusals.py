@@ -22,6 +22,8 @@ class Rule:
     message: str
     advice: str
     exit_code: int | None = None
+    freezes_key: bool = False
+    """Whether the same idempotency key is answered so for ever: go on with a fresh one."""
 
 
 class Refusal(enum.Enum):
@@ -117,6 +119,12 @@ class Refusal(enum.Enum):
         "revoked here",
         "Sign in once from the wallet that paid, without a token: POST /v1/x402/sign-in. Go on with its new token.",
     )
+    SPENDER_LIMITED = Rule(
+        403,
+        False,
+        "an agent whose spending is limited invites, revokes and gives away nobody",
+        "Ask an operator, or the owner of the organization, to lift the agent's caps and pause.",
+    )
     LAST_AGENT = Rule(
         409,
         False,
@@ -164,7 +172,11 @@ class Refusal(enum.Enum):
     )
     SPENDER_PAUSED = Rule(409, True, "spending of this agent is paused", "Ask an operator to end the pause.")
     SPEND_CAP_EXCEEDED = Rule(
-        402, False, "that would exceed a spend cap of the agent", "Wait until the cap frees up, or ask an operator."
+        402,
+        False,
+        "that would exceed a spend cap of the agent",
+        "Wait until the cap frees up, or ask an operator.",
+        freezes_key=True,
     )
     PAYMENT_REQUIRED = Rule(
         402,
@@ -184,7 +196,68 @@ class Refusal(enum.Enum):
         "sign in with the wallet that paid: the PAYMENT-REQUIRED header has the challenge, and nothing is to be paid",
         "Sign the text of the challenge with the wallet and send the same request again with SIGN-IN-WITH-X.",
     )
-    QUOTA_EXCEEDED = Rule(402, False, "there are not enough credits", "Buy credits, then send it with a fresh key.")
+    QUOTA_EXCEEDED = Rule(
+        402, False, "there are not enough credits", "Buy credits, then send it with a fresh key.", freezes_key=True
+    )
+    DAILY_JOB_LIMIT_REACHED = Rule(
+        429, True, "as many jobs were ordered today as may be", "Send it again after the time in reset_at (UTC)."
+    )
+    OPEN_JOBS_LIMIT_REACHED = Rule(
+        429, True, "too many jobs of this organization are open", "Wait until some have ended, then send it again."
+    )
+    BUDGET_EXCEEDED = Rule(
+        409,
+        False,
+        "that costs more than the request allows",
+        "Raise max_estimated_usd_per_image to at least what the recovery names, or choose a cheaper model.",
+    )
+    CAPABILITY_UNAVAILABLE = Rule(
+        409,
+        False,
+        "that model cannot carry this out now",
+        "Choose a model that is available and executable: GET /v1/models?available=true&executable=true.",
+        4,
+    )
+    JOB_ENDED = Rule(
+        409,
+        False,
+        "the job has ended otherwise; what came too late changes nothing and charges nothing",
+        "Look at the job: its status says how it ended.",
+    )
+    INPUT_POLICY_DENIED = Rule(
+        422,
+        False,
+        "the content policy does not allow that; nothing was charged",
+        "Change the prompt and send it with a fresh key.",
+        6,
+        freezes_key=True,
+    )
+    JOB_DEADLINE_PASSED = Rule(
+        504,
+        False,
+        "the job was not done before its deadline; nothing was charged",
+        "Send it with a fresh key.",
+        8,
+        freezes_key=True,
+    )
+    PROVIDER_FAILURE = Rule(
+        502,
+        False,
+        "the job could not be done; nothing was charged",
+        "Send it with a fresh key, perhaps for another model.",
+        freezes_key=True,
+    )
+    ARTIFACT_STORAGE_WRITE_FAILED = Rule(
+        502,
+        False,
+        "what was made could not be stored; nothing was charged",
+        "Send it with a fresh key.",
+        9,
+        freezes_key=True,
+    )
+    CLAIM_CONFLICT = Rule(
+        409, False, "this organization has an owner", "Ask its owner; an operator can end the ownership."
+    )
     PAYMENT_PROVIDER_REFUSED = Rule(
         502, False, "the payment provider refused the request", "Quote again, perhaps on another payment method."
     )

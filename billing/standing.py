@@ -18,7 +18,7 @@ from billing.spending import Behalf, CapNow, not_found, unknown_agent
 from billing.tables import Agent
 from ledger import ids, statements
 from ledger.allowances import Allowance, Window, allowance
-from ledger.operations import LANE, Operation
+from ledger.operations import LANE, SYSTEM_SCOPE, Operation
 from ledger.outcomes import Outcome
 from ledger.statements import Balance
 from ledger.tables import Book, HoldRow, SpendRefundRow
@@ -105,8 +105,10 @@ async def hold_to_end(session: AsyncSession, principal: Principal, behalf: Behal
 def maker_of(row: HoldRow, *, to: Principal) -> str:
     """Who made a hold, as `to` may know it: agents are not told which operator key.
 
-    An agent holds for itself, so a hold whose maker is not its spender is an operator's.
+    An agent holds for itself, so a hold whose maker is not its spender is an operator's, or of a job: the service's.
     """
+    if row.maker == SYSTEM_SCOPE:
+        return "service"
     if row.maker == row.spender:
         return ids.external("agt", row.maker)
     return "operator" if to.is_agent else ids.external(KEY_PREFIX, row.maker)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import exists, or_, text
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from billing import handoff
+from billing.attempts import OPEN_STATES, AttemptState
 from billing.refusals import Refusal, Refused
 from billing.reversals.seen import NOTHING, Reversed, of_attempt
 from billing.tables import CreditQuote, PaymentAttempt, ProviderRequestRow, Receipt
 from ledger import ids, statements
+from ledger.columns import one_of
 from ledger.statements import Balance
 from ledger.tables import OperationRow
 from rails.rail import Action
@@ -88,6 +92,75 @@ async def of_quote(
     balance = await statements.balance(session, organization_id, now)
     found = await of_attempt(session, attempt, receipt) if attempt else NOTHING
     return Status(quote, attempt, action, receipt, operation, balance, found)
+
+
+async def waiting(session: AsyncSession, organization_id: UUID, *, now: datetime) -> Status | None:
+    """The organization's purchase that waits for money: one whose payment is on its way, or else the newest payable.
+
+    None when there is none. One that is to be canceled, or of a quote that was paid otherwise, does not wait.
+    """
+    attempt, quote = PaymentAttempt, CreditQuote
+    payable = (col(attempt.payable_until) > now) & col(attempt.cancel_requested_at).is_(None)
+    on_its_way = col(attempt.state) == AttemptState.PROCESSING
+    query = (
+        select(attempt.quote_id, attempt.id)
+        .join(
+            quote,
+            (col(quote.organization_id) == col(attempt.organization_id)) & (col(quote.id) == col(attempt.quote_id)),
+        )
+        .where(
+            col(attempt.organization_id) == organization_id,
+            # As text, so that the index of open attempts serves it whatever plan is made.
+            text(one_of("payment_attempts.state", list(OPEN_STATES))),
+            or_(on_its_way, payable),
+            col(quote.settled_at).is_(None),
+        )
+        .order_by(on_its_way.desc(), col(attempt.id).desc())
+        .limit(1)
+    )
+    found = (await session.exec(query)).first()
+    if found is None:
+        return None
+    return await of_quote(session, organization_id, found[0], attempt_id=found[1], now=now)
+
+
+async def buyable(
+    session: AsyncSession,
+    organization_id: UUID,
+    agent_id: UUID,
+    *,
+    least: int,
+    methods: Collection[str],
+    lasting: timedelta,
+    now: datetime,
+) -> Status | None:
+    """The agent's quote that can be bought now, on one of `methods`, and brings at least `least` credits.
+
+    None when there is none. Of several it is the smallest. `lasting` is how long quotes stand: older ones are over.
+    """
+    quote, attempt = CreditQuote, PaymentAttempt
+    is_bought = exists().where(
+        col(attempt.organization_id) == col(quote.organization_id),
+        col(attempt.quote_id) == col(quote.id),
+        text(one_of("payment_attempts.state", list(OPEN_STATES))),
+    )
+    query = (
+        select(quote.id)
+        .where(
+            col(quote.organization_id) == organization_id,
+            col(quote.id) >= ids.uuid7(now - lasting, bytes(10)),
+            col(quote.agent_id) == agent_id,
+            col(quote.settled_at).is_(None),
+            col(quote.expires_at) > now,
+            col(quote.credits) >= least,
+            col(quote.payment_method).in_(methods),
+            ~is_bought,
+        )
+        .order_by(col(quote.credits), col(quote.id).desc())
+        .limit(1)
+    )
+    quote_id = (await session.exec(query)).first()
+    return await of_quote(session, organization_id, quote_id, attempt_id=None, now=now) if quote_id else None
 
 
 async def _attempt(session: AsyncSession, quote: CreditQuote, attempt_id: UUID | None) -> PaymentAttempt | None:

@@ -28,7 +28,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import SQLModel
 
 from billing.attempts import OPEN_STATES, AttemptState, RequestState
-from ledger.columns import column, one_of, organization_key, time
+from ledger.columns import Discreet, column, one_of, organization_key, time
 
 SCHEMA = "billing"
 
@@ -64,8 +64,11 @@ class Organization(SQLModel, table=True):
     frozen_at: datetime | None = time(null=True)
 
 
-class Agent(SQLModel, table=True):
-    """Who buys and spends. `contact` is personal data: it stands here and nowhere else."""
+class Agent(Discreet, table=True):
+    """Who buys and spends. `contact` is personal data: it stands here and nowhere else.
+
+    `limited_at` is when an operator last set caps or a pause that stand; none when no operator limits it.
+    """
 
     __tablename__ = "agents"
     __table_args__: ClassVar[Any] = (
@@ -81,6 +84,7 @@ class Agent(SQLModel, table=True):
     discovery_source: str | None = column(Text, null=True)
     created_at: datetime = time()
     revoked_at: datetime | None = time(null=True)
+    limited_at: datetime | None = time(null=True)
 
 
 class AgentToken(SQLModel, table=True):
@@ -285,6 +289,14 @@ class ActivityEvent(SQLModel, table=True):
     __tablename__ = "activity_events"
     __table_args__: ClassVar[Any] = (
         ForeignKeyConstraint(["organization_id"], ["billing.organizations.id"], name="event_of_an_organization"),
+        Index(
+            "activity_events_by_link",
+            "links",
+            postgresql_using="gin",
+            postgresql_ops={"links": "jsonb_path_ops"},
+            postgresql_with={"fastupdate": "off"},
+        ),
+        Index("activity_events_by_type", "organization_id", "type", "id"),
         {"schema": SCHEMA},
     )
     organization_id: UUID = organization_key()

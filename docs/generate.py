@@ -6,11 +6,16 @@ from pathlib import Path
 
 from pydantic_core import PydanticUndefined
 
+from api.documents.refused import EXIT_OF_STATUS, full_table
 from api.settings import Settings
 from billing.attempts import OPEN_STATES, TRANSITIONS, AttemptState
+from billing.job_states import OPEN as OPEN_JOB_STATES
+from billing.job_states import TRANSITIONS as JOB_TRANSITIONS
+from billing.job_states import JobState
 from billing.refusals import Refusal
 from billing.settlement_states import PAYING, SettlementState
 from billing.settlement_states import TRANSITIONS as SETTLEMENT_TRANSITIONS
+from docs import served
 from rails.evm.networks import NETWORKS, Confirmations, Finality, Network
 
 FOLDER = Path(__file__).parent
@@ -100,6 +105,47 @@ _SETTLEMENTS = {
 }
 
 
+def job_states() -> str:
+    """The state machine of a metered job, as a Mermaid diagram and a table."""
+    lines = [
+        "# The states of a job",
+        "",
+        _NOTE.format(source="billing/job_states.py"),
+        "",
+        "```mermaid",
+        "stateDiagram-v2",
+        *[f"    [*] --> {state}" for state in (JobState.PLANNED, JobState.REFUSED, JobState.QUEUED)],
+        *[f"    {state} --> {to}: {turn}" for (state, turn), to in JOB_TRANSITIONS.items()],
+        *[f"    {state} --> [*]" for state in JobState if state not in OPEN_JOB_STATES],
+        "```",
+        "",
+        "| state | what happens | next state |",
+        "| --- | --- | --- |",
+        *[f"| `{state}` | {turn} | `{to}` |" for (state, turn), to in JOB_TRANSITIONS.items()],
+        "",
+        "| state | means | credits |",
+        "| --- | --- | --- |",
+        *[f"| `{state}` | {means} | {credits_} |" for state, (means, credits_) in _JOBS.items()],
+        "",
+        "What does not stand in the table changes nothing: a result that comes after the deadline, after a cancel, or",
+        "a second time with other content is answered `JOB_ENDED` and charges nothing. The same result again is",
+        "answered as it was the first time.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+_JOBS = {
+    JobState.PLANNED: ("a dry run: priced and stored, and never more", "none"),
+    JobState.REFUSED: ("refused for want of credits or by a cap; its key is answered so for ever", "none"),
+    JobState.QUEUED: ("ordered; no executor has taken it yet", "held"),
+    JobState.RUNNING: ("the executor has taken it and will answer later", "held"),
+    JobState.COMPLETED: ("made", "charged for what was made; the rest of the hold went back"),
+    JobState.FAILED: ("not made, for a reason that it names", "all went back"),
+    JobState.CANCELED: ("somebody of the organization did not want it any more", "all went back"),
+}
+
+
 def networks() -> str:
     """The chains and when a payment on them is final."""
     lines = [
@@ -161,19 +207,16 @@ def refusals() -> str:
         "",
         _NOTE.format(source="billing/refusals.py"),
         "",
-        "In order of precedence: where several apply, the first is answered. *Exit* is what the public client ends",
-        "with when it differs from what it makes of the HTTP status (401: 3, 429: 5, 5xx: 7, else 1).",
+        "In order of precedence: where several apply, the first is answered. *Retryable*: the same request is worth",
+        "sending again, after `recovery.retry_after_seconds`. *Freezes the key*: under this idempotency key it is",
+        "answered so for ever; go on with a fresh one. *Exit* is what the public client ends with, by the header",
+        f"`x-image-skill-exit-code` or else by the status ({EXIT_OF_STATUS}). Which operation gives which stands in",
+        "`GET /openapi.json`.",
         "",
-        "| code | HTTP | retryable | exit | means | what to do |",
-        "| --- | --- | --- | --- | --- | --- |",
+        *full_table(Refusal),
+        "",
     ]
-    for refusal in Refusal:
-        rule = refusal.rule
-        lines.append(
-            f"| `{refusal.code}` | {rule.http_status} | {'yes' if rule.retryable else 'no'} | "
-            f"{rule.exit_code if rule.exit_code is not None else ''} | {rule.message} | {rule.advice} |"
-        )
-    return "\n".join([*lines, ""])
+    return "\n".join(lines)
 
 
 def settings() -> str:
@@ -204,6 +247,7 @@ def _default(value: object) -> str:
 
 DOCUMENTS = {
     "attempt-states.md": attempt_states,
+    "job-states.md": job_states,
     "networks.md": networks,
     "refusals.md": refusals,
     "settings.md": settings,
@@ -212,9 +256,11 @@ DOCUMENTS = {
 
 
 def main() -> None:
-    """Write them all."""
+    """Write them all, and what the service serves to `tests/golden`."""
     for name, draw in DOCUMENTS.items():
         (FOLDER / name).write_text(draw(), encoding="utf-8")
+    for name, text in served.documents().items():
+        (served.FOLDER / name).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,23 @@
-"""How a column is spelled in a SQLModel table, so that every table says types, nulls and defaults the same way."""
+"""How tables are spelled in SQLModel: types, nulls and defaults the same way, and rows that show their id only."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Column, DateTime, Uuid, text
-from sqlmodel import Field
+from sqlmodel import Field, SQLModel
+
+
+class Discreet(SQLModel):
+    """A row that shows its id and nothing else in `repr` and `str`: what else it holds is secret or somebody's own.
+
+    Logs and tracebacks show rows without being asked to.
+    """
+
+    def __repr_args__(self) -> Sequence[tuple[str | None, Any]]:
+        # Not by the attribute: that may ask the database, which whoever shows a row does not expect.
+        return [("id", self.__dict__.get("id"))]
 
 
 def column(type_: Any, *, null: bool = False, default: str | None = None, key: bool = False) -> Any:

@@ -106,6 +106,8 @@ FOR_EVER: Final = datetime.max.replace(tzinfo=UTC)
 
 NOTHING: Final = Balance(0, 0, 0)
 
+_CLOCK: Final = text("SELECT ledger.clock()")
+
 # What open holds give back by `at`, and what is left of lots that live on then.
 _DUE: Final = text("""
     WITH back AS (
@@ -169,6 +171,12 @@ _EXPIRING: Final = text("""
     ORDER BY part.expires_at, part.lot LIMIT :limit""")
 
 
+async def posting_time(session: AsyncSession) -> datetime:
+    """What time it is for the books: operations that are posted from now on have a later one."""
+    found: datetime = (await (await session.connection()).execute(_CLOCK)).scalar_one()
+    return found
+
+
 async def book_of(session: AsyncSession, organization_id: UUID) -> Book | None:
     """The organization's book as it was last posted: its sums, and the last number and the head of its journal."""
     return await session.get(Book, (LANE, organization_id), populate_existing=True)
@@ -191,7 +199,7 @@ async def balance_at(session: AsyncSession, organization_id: UUID, at: datetime)
 
     Operations that only fell due by `at` are found behind it: they are posted before anything else that comes later.
     """
-    last = await _last_posted(session, organization_id, at)
+    last = await last_posted(session, organization_id, at)
     if last is None:
         return NOTHING
     known = {"lane": LANE, "book": organization_id, "last": last.seq, "at": at}
@@ -205,7 +213,7 @@ async def balance_at(session: AsyncSession, organization_id: UUID, at: datetime)
     return Balance(paid, available - paid, last.held_after + int(due.held))
 
 
-async def _last_posted(session: AsyncSession, organization_id: UUID, at: datetime) -> OperationRow | None:
+async def last_posted(session: AsyncSession, organization_id: UUID, at: datetime) -> OperationRow | None:
     """The last operation posted by `at`: `posted_at` grows with `seq`, so it is found by halving."""
     book = await book_of(session, organization_id)
     low, high, found = 1, book.last_seq if book is not None else 0, None

@@ -38,6 +38,8 @@ from tests.warm import house_of  # noqa: E402
 
 # Tests speak plain HTTP on loopback and trust no authority: a folder without certificates is read in no time, the list
 # of all of them in 20 ms for each client that is made, of which a run makes thousands. What is started inherits it.
+# The machine's own file would be read before the folder.
+os.environ.pop("SSL_CERT_FILE", None)
 os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)
 
 pytest_addoption = cluster.add_options

@@ -18,6 +18,19 @@ ON_CHAIN = (
 )
 """Given by a service on a chain alone, in `tests/x402/test_x402_refusals.py`; all others in `tests/flows`."""
 
+OF_JOBS = (
+    Refusal.DAILY_JOB_LIMIT_REACHED,
+    Refusal.OPEN_JOBS_LIMIT_REACHED,
+    Refusal.BUDGET_EXCEEDED,
+    Refusal.CAPABILITY_UNAVAILABLE,
+    Refusal.JOB_ENDED,
+    Refusal.INPUT_POLICY_DENIED,
+    Refusal.JOB_DEADLINE_PASSED,
+    Refusal.PROVIDER_FAILURE,
+    Refusal.ARTIFACT_STORAGE_WRITE_FAILED,
+)
+"""Given by a service that calls an executor, in `tests/flows/test_jobs_called_out.py`."""
+
 
 def assert_answered_by_rule(answer: httpx.Response, refusal: Refusal) -> None:
     """Status, code, advice, waiting time, exit code and commands are those of the refusal's rule."""

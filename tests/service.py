@@ -28,6 +28,7 @@ from api.postgres.databases import create_database, database_exists
 from api.postgres.server import Server
 from api.wiring import async_url
 from tests import programs
+from tests.documents.judging import judged
 from tests.programs import started
 
 T = TypeVar("T")
@@ -211,7 +212,8 @@ class Service:
     @contextmanager
     def client(self) -> Iterator[httpx.Client]:
         # A connection that was quiet for a while is not used again: the server may be closing it just then.
-        with httpx.Client(base_url=self.url, timeout=20, limits=httpx.Limits(keepalive_expiry=2)) as client:
+        limits, hooks = httpx.Limits(keepalive_expiry=2), {"response": [judged]}
+        with httpx.Client(base_url=self.url, timeout=20, limits=limits, event_hooks=hooks) as client:
             yield client
 
     def raw(self, request: bytes, *, sent_in: int = 1 << 20) -> httpx.Response:

@@ -6,6 +6,7 @@ tables.py       lists as tables, and ids that were typed
 operators.py    the commands of operators, as they are typed
 letters.py      list, show (without secrets), retry, park and ignore the letters in the inbox
 payments.py     attempts, what is owed, refunds, stopping an organization, and who did what
+people.py       what agents said, and ending the ownership of an organization
 keys.py         create, list, rotate and revoke operator keys
 books.py        a book as a balanced table, and the verification of all books
 backup.py       the whole database into one file, and back into an empty one

@@ -7,12 +7,12 @@ from typing import Final
 
 import httpx
 
-from api.demo import payers, wallet_alone
+from api.demo import payers, wallet_alone, working
 from api.demo.agent import Agent, Json, expect
 from api.demo.fresh_service import Service
 from api.demo.telling import Failed, Teller, short
 
-STEPS: Final = 16
+STEPS: Final = 16 + working.STEPS
 """Without the rail that needs a chain."""
 PACK: Final = "starter-500"
 CHECKOUT: Final = "stripe_checkout"
@@ -46,6 +46,7 @@ def walk(service: Service, teller: Teller, *, without_chain: str | None) -> None
         _buy_by_card(agent, teller)
         _buy_by_wallet(agent, service, teller)
         _webhooks_again(agent, service, teller)
+        working.walk(agent, teller)
         if without_chain is None:
             wallet_alone.walk(http, service, teller)
         else:

@@ -23,15 +23,21 @@ from api.http.routes import (
     batches,
     caps,
     catalog,
+    claims,
     discovery,
     document,
+    guide,
     health,
     holds,
+    jobs,
     ledger,
     metrics,
+    models,
+    operator_hooks,
     operator_letters,
     operator_money,
     operator_settlements,
+    owners,
     people,
     purchases,
     quotes,
@@ -39,6 +45,7 @@ from api.http.routes import (
     spending,
     x402,
 )
+from api.http.views.hooks import told
 from api.pages.routes import PAGES
 from api.settings import Settings
 from api.windows import Window
@@ -53,7 +60,10 @@ YOUNG_OBJECTS_MAX: Final = 20_000
 ROUTES = [
     *health.ROUTES,
     *people.ROUTES,
+    *claims.ROUTES,
     *catalog.ROUTES,
+    *models.ROUTES,
+    *guide.ROUTES,
     *quotes.ROUTES,
     *purchases.ROUTES,
     *x402.ROUTES,
@@ -61,16 +71,19 @@ ROUTES = [
     *spending.ROUTES,
     *batches.ROUTES,
     *holds.ROUTES,
+    *jobs.ROUTES,
     *caps.ROUTES,
     *ledger.ROUTES,
     *activity.ROUTES,
     *metrics.ROUTES,
+    *operator_hooks.ROUTES,
     *operator_letters.ROUTES,
     *operator_money.ROUTES,
     *operator_settlements.ROUTES,
     *document.ROUTES,
     *discovery.ROUTES,
     *PAGES,
+    *owners.ROUTES,
 ]
 
 
@@ -140,7 +153,7 @@ async def _working(house: House) -> AsyncIterator[None]:
         yield
         return
     stop = asyncio.Event()
-    working = asyncio.create_task(worker.run(house, stop), name="worker")
+    working = asyncio.create_task(worker.run(house, stop, render=told), name="worker")
     try:
         yield
     finally:

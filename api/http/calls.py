@@ -6,6 +6,7 @@ what the reader must fill in.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from billing.packs import METHODS, Wanted
@@ -37,3 +38,13 @@ def status_of_quote(quote_id: str) -> Call:
 def top_up_path(pack_id: str) -> str:
     """Where a pack is bought with one call and no quote, over `x402.exact.usdc`."""
     return f"/v1/x402/top-up/{pack_id}"
+
+
+def create(body: Mapping[str, Any]) -> Call:
+    """Order what `body` says."""
+    return {"method": "POST", "path": "/v1/create", "body": dict(body)}
+
+
+def jobs() -> Call:
+    """Which jobs are there? The public client knows only those whose ids it has."""
+    return {"method": "GET", "path": "/v1/jobs", "body": None}

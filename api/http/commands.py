@@ -7,8 +7,9 @@ client has no words for a method, the step is an HTTP call instead.
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ QUOTE_ID: Final = "QUOTE_ID"
 PAYMENT_ATTEMPT_ID: Final = "PAYMENT_ATTEMPT_ID"
 SPOKEN: Final = (STRIPE_CHECKOUT, STRIPE_X402)
 """The methods that the client has words for: 0.1.30 and 0.1.70 refuse any other before they ask anybody."""
+_TEXTS: Final = ("provider", "model", "intent", "aspect_ratio", "output_count", "max_estimated_usd_per_image")
+_SWITCHES: Final = ("dry_run", "accept_unknown_cost")
 
 Step = str | Call
 """What to do next: a command of the public client, or an HTTP call where it has none."""
@@ -87,6 +90,30 @@ class Commands:
         """What happened?"""
         return self._line("activity", "list")
 
+    def models(self) -> str:
+        """What can be ordered now?"""
+        return self._line("models", "list", "--available", "--executable")
+
+    def create(self, body: Mapping[str, Any]) -> Step:
+        """Order what a body of `POST /v1/create` says, or plan it. The client names files, not ids, as references."""
+        if body.get("references"):
+            return calls.create(body)
+        # With `=`, because a prompt that begins with two hyphens would be taken for a flag.
+        said = [f"--{name.replace('_', '-')}={body[name]}" for name in ("prompt", *_TEXTS) if name in body]
+        if body.get("model_parameters"):
+            said.append(f"--model-parameters-json={json.dumps(body['model_parameters'])}")
+        said += [f"--{name.replace('_', '-')}" for name in _SWITCHES if body.get(name)]
+        said += [f"--idempotency-key={body['idempotency_key']}"] if "idempotency_key" in body else []
+        return self._line("create", *said)
+
+    def job(self, job_id: str) -> str:
+        """How does a job stand?"""
+        return self._line("jobs", "show", job_id)
+
+    def job_wait(self, job_id: str) -> str:
+        """Wait for a job."""
+        return self._line("jobs", "wait", job_id)
+
     def quote(self, wanted: Wanted, *, method_id: str | None = None, key: str | None = None) -> Step:
         """Quote what is wanted, perhaps on another method. Without a key the client makes one."""
         method = METHODS[method_id or wanted.payment_method]
@@ -103,6 +130,11 @@ class Commands:
             return calls.buy(method_id, quote_id, key=key)
         which = ("--provider", method.provider_flag, "--quote-id", quote_id)
         return self._line("credits", "buy", *which, "--idempotency-key", key)
+
+    def guide(self, prompt: str, *, model: str | None = None) -> str:
+        """What stands between me and this job? Changes nothing."""
+        which = ("--model", model) if model is not None else ()
+        return self._line("create", f"--prompt={prompt}", *which, "--guide")
 
     def status_of_quote(self, quote_id: str = QUOTE_ID) -> str:
         """What became of a quote?"""

@@ -82,7 +82,7 @@ def answer(
         ok=True,
         command=command_of(connection),
         trace_id=trace_id_of(connection),
-        actor=actor or (as_actor(known.agent_id, known.organization_id) if known else None),
+        actor=actor or (as_actor(known.agent_id, known.organization_id, claimed=known.claimed) if known else None),
         data=dict(data),
         warnings=[*warnings, *standing_warnings(house_of(connection).settings)],
     )

@@ -66,6 +66,8 @@ def _contact(message: str) -> Callable[[Any], str | None]:
         contact = value.strip().lower() if isinstance(value, str) else ""
         if len(contact) > CONTACT_LENGTH_MAX or not contact.isprintable() or not _CONTACT.fullmatch(contact):
             raise ValueError(message)
+        if contact.startswith("-"):  # what sends mail may hand it to a program, which would read an option
+            raise ValueError("must not begin with a hyphen")
         return contact
 
     return check
@@ -115,6 +117,11 @@ AgentContact = Annotated[
     str | None, BeforeValidator(_contact("agent_contact must be an email-shaped durable contact inbox"))
 ]
 HumanEmail = Annotated[str | None, BeforeValidator(_contact("human_email must be a valid email address"))]
+ClaimContact = Annotated[
+    str,
+    Field(min_length=3, max_length=CONTACT_LENGTH_MAX),
+    BeforeValidator(_contact("must be an email-shaped durable contact inbox")),
+]
 Maybe = SkipJsonSchema[None]
 
 
@@ -206,11 +213,3 @@ class AgentsAsked(Asking):
 
     cursor: Text | Maybe = None
     limit: PageItems = PAGE_ITEMS
-
-
-class ActivityAsked(Asking):
-    """`GET /v1/activity`; `subject` keeps the events that name this id."""
-
-    cursor: Text | Maybe = None
-    limit: PageItems = PAGE_ITEMS
-    subject: Text | Maybe = None

@@ -1,4 +1,4 @@
-"""What may be asked of the books: bodies and query strings of grants, caps, and reading the ledger."""
+"""What may be asked of the books: bodies and query strings of grants, caps, the activity, and reading the ledger."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from api.http.fields import PAGE_ITEMS, Asking, Maybe, PageItems, Text
 from api.http.fields_spending import BookAsked, Credits, Moment
+from billing.activity import TYPES
 from billing.grants import CAUSES, EXPIRES_IN_DAYS_MAX, PRIORITY_MAX, Gift
 from ledger.chart import CHART
 from ledger.money import AMOUNT_MAX
@@ -56,6 +57,7 @@ Priority = Annotated[int, Field(ge=0, le=PRIORITY_MAX), BeforeValidator(_within(
 Cause = Annotated[str, Field(json_schema_extra={"enum": [*_CAUSES]}), BeforeValidator(_one_of(_CAUSES))]
 AccountCode = Annotated[str, Field(json_schema_extra={"enum": [*_ACCOUNTS]}), BeforeValidator(_one_of(_ACCOUNTS))]
 KindName = Annotated[str, Field(json_schema_extra={"enum": [*_KINDS]}), BeforeValidator(_one_of(_KINDS))]
+EventTypeName = Annotated[str, Field(json_schema_extra={"enum": [*TYPES]}), BeforeValidator(_one_of(TYPES))]
 Cursor = Annotated[str, BeforeValidator(_place)]
 
 
@@ -111,6 +113,15 @@ class BalanceAsked(ReadAsked):
     """`GET /v1/ledger/balance`, now unless `at` names another time."""
 
     at: Moment | Maybe = None
+
+
+class ActivityAsked(Asking):
+    """`GET /v1/activity`; `subject` keeps the events that name this id, `type` those of one type of the registry."""
+
+    cursor: Text | Maybe = None
+    limit: PageItems = PAGE_ITEMS
+    subject: Text | Maybe = None
+    type: EventTypeName | Maybe = None
 
 
 class EntriesAsked(ReadAsked):

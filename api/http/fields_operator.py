@@ -16,7 +16,8 @@ from ledger.money import AMOUNT_MAX
 from webhooks.tables import LETTER_STATES
 
 
-def _one_of(words: Iterable[str]) -> Any:
+def one_of(words: Iterable[str]) -> Any:
+    """A check that a value is one of these."""
     known = [str(word) for word in words]
 
     def check(value: Any) -> str:
@@ -52,13 +53,13 @@ _ATTEMPTS: Final = [state.value for state in AttemptState]
 _REQUESTS: Final = [state.value for state in RequestState]
 _SETTLEMENTS: Final = [state.value for state in SettlementState]
 _ACTS: Final = [act.value for act in Act]
-LetterState = Annotated[str, Field(json_schema_extra={"enum": [*_LETTERS]}), BeforeValidator(_one_of(_LETTERS))]
-AttemptName = Annotated[str, Field(json_schema_extra={"enum": [*_ATTEMPTS]}), BeforeValidator(_one_of(_ATTEMPTS))]
-RequestName = Annotated[str, Field(json_schema_extra={"enum": [*_REQUESTS]}), BeforeValidator(_one_of(_REQUESTS))]
+LetterState = Annotated[str, Field(json_schema_extra={"enum": [*_LETTERS]}), BeforeValidator(one_of(_LETTERS))]
+AttemptName = Annotated[str, Field(json_schema_extra={"enum": [*_ATTEMPTS]}), BeforeValidator(one_of(_ATTEMPTS))]
+RequestName = Annotated[str, Field(json_schema_extra={"enum": [*_REQUESTS]}), BeforeValidator(one_of(_REQUESTS))]
 SettlementName = Annotated[
-    str, Field(json_schema_extra={"enum": [*_SETTLEMENTS]}), BeforeValidator(_one_of(_SETTLEMENTS))
+    str, Field(json_schema_extra={"enum": [*_SETTLEMENTS]}), BeforeValidator(one_of(_SETTLEMENTS))
 ]
-ActName = Annotated[str, Field(json_schema_extra={"enum": [*_ACTS]}), BeforeValidator(_one_of(_ACTS))]
+ActName = Annotated[str, Field(json_schema_extra={"enum": [*_ACTS]}), BeforeValidator(one_of(_ACTS))]
 Reason = Annotated[str, Field(min_length=1, max_length=REASON_LENGTH_MAX), BeforeValidator(_reason)]
 Cents = Annotated[int, Field(ge=1, le=AMOUNT_MAX), BeforeValidator(_cents)]
 QueryFlag = Annotated[bool, BeforeValidator(_words)]

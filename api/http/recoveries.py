@@ -12,6 +12,8 @@ from billing.refusals import Refusal, Refused
 RETRY_AFTER_S: Final[Mapping[Refusal, int]] = {
     Refusal.BODY_TOO_SLOW: 5,
     Refusal.RATE_LIMITED: 60,
+    Refusal.DAILY_JOB_LIMIT_REACHED: 3600,
+    Refusal.OPEN_JOBS_LIMIT_REACHED: 10,
     Refusal.HOLD_FROZEN: 3600,
     Refusal.SPENDER_PAUSED: 300,
     Refusal.PAYMENT_METHOD_UNAVAILABLE: 15,
@@ -24,6 +26,9 @@ RETRY_AFTER_S: Final[Mapping[Refusal, int]] = {
 }
 """Seconds to wait before the same request is worth sending again, for every refusal that is retryable."""
 
+_LOST: Final = frozenset({Refusal.NOT_FOUND, Refusal.METHOD_NOT_ALLOWED})
+"""Of who does not know what there is; whoever asks for `/` is one of them."""
+
 
 def recovery(
     refused: Refused, asked: Asked, commands: Commands, *, available: Sequence[str], fresh_key: str
@@ -33,7 +38,8 @@ def recovery(
     Advice, where to read on, when to try again, and what helps: the commands, the best one first, and for methods that
     the public client has no words for the requests.
     """
-    found: dict[str, Any] = {"advice": refused.refusal.rule.advice, "docs_url": f"{commands.public_url}/openapi.json"}
+    read_on = "llms.txt" if refused.refusal in _LOST else "openapi.json"
+    found: dict[str, Any] = {"advice": refused.refusal.rule.advice, "docs_url": f"{commands.public_url}/{read_on}"}
     if refused.refusal.rule.retryable:
         found["retry_after_seconds"] = RETRY_AFTER_S[refused.refusal]
     suggested = _suggested(refused, asked, commands, available=available, fresh_key=fresh_key)

@@ -45,6 +45,11 @@ HEADERS: Final[Mapping[str, str]] = {
     "X-Robots-Tag": "noindex, nofollow",
 }
 """Of every page. The hashes allow our own style and script and nothing else."""
+FORM_HEADERS: Final[Mapping[str, str]] = {
+    **HEADERS,
+    "Content-Security-Policy": HEADERS["Content-Security-Policy"].replace("form-action 'none'", "form-action 'self'"),
+}
+"""Of pages with forms, which go to this service alone."""
 
 
 def of_screen(shown: Screen) -> str:
@@ -81,6 +86,11 @@ def of_notice(said: Words, *, sandbox: bool, retry: bool = False) -> str:
     )
 
 
+def of_owner(said: Words, body: Markup, *, sandbox: bool) -> str:
+    """A page for who owns an organization, or may."""
+    return _page(said, head=NOTHING, body=body, attributes=NOTHING, news=NOTHING, sandbox=sandbox)
+
+
 def _retry() -> Markup:
     return html('<meta http-equiv="refresh" content="{seconds}">', seconds=str(RETRY_S))
 
@@ -93,7 +103,7 @@ def _what(shown: Screen) -> Markup:
         '<p class="what"><span id="credits">{credits} {unit}</span><span id="price">{price}</span></p>',
         credits=f"{shown.credits:,}",
         unit="credit" if shown.credits == 1 else "credits",
-        price=_dollars(shown.price_cents),
+        price=dollars(shown.price_cents),
     )
 
 
@@ -104,16 +114,17 @@ def _reason(shown: Screen) -> Markup:
 def _proof(paid: Paid) -> Markup:
     rows = [html('<dt>Receipt</dt><dd><code id="receipt">{number}</code></dd>', number=paid.receipt_id)]
     if paid.discount_cents:
-        rows.append(html("<dt>Discount</dt><dd>−{amount}</dd>", amount=_dollars(paid.discount_cents)))
+        rows.append(html("<dt>Discount</dt><dd>−{amount}</dd>", amount=dollars(paid.discount_cents)))
     if paid.tax_cents:
-        rows.append(html("<dt>Tax</dt><dd>{amount}</dd>", amount=_dollars(paid.tax_cents)))
-    rows.append(html('<dt>Paid</dt><dd id="total">{amount}</dd>', amount=_dollars(paid.total_cents)))
+        rows.append(html("<dt>Tax</dt><dd>{amount}</dd>", amount=dollars(paid.tax_cents)))
+    rows.append(html('<dt>Paid</dt><dd id="total">{amount}</dd>', amount=dollars(paid.total_cents)))
     rows.append(html("<dt>With</dt><dd>{means}</dd>", means=paid.means))
     rows.append(html("<dt>On</dt><dd>{at}</dd>", at=moment(paid.settled_at)))
     return html('<dl class="facts">{rows}</dl>', rows=joined(*rows))
 
 
-def _dollars(cents: int) -> str:
+def dollars(cents: int) -> str:
+    """Cents as people read them."""
     return f"${usd(cents).decimal()}"
 
 

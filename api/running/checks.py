@@ -89,6 +89,7 @@ def of_settings(settings: Settings) -> Iterator[Finding]:
     yield _key_shape(settings)
     yield _webhook_secrets(settings)
     yield _public_url(settings)
+    yield _links(settings)
     if settings.livemode and settings.stripe_api_base is not None:
         yield Finding(
             "sandbox",
@@ -136,6 +137,15 @@ def _public_url(settings: Settings) -> Finding:
             "set PURSER_PUBLIC_URL to the https address at which payers and agents reach this service",
         )
     return Finding("public URL", settings.url)
+
+
+def _links(settings: Settings) -> Finding:
+    """No fault without a sender: a product may do without humans that own organizations."""
+    if settings.claim_sender_url is not None:
+        return Finding("links to owners", "are sent by the server that PURSER_CLAIM_SENDER_URL names")
+    if settings.livemode:
+        return Finding("links to owners", "none is sent, and nobody can claim: PURSER_CLAIM_SENDER_URL is not set")
+    return Finding("links to owners", "stand in the log; name a sender with PURSER_CLAIM_SENDER_URL")
 
 
 async def _of_database(house: House) -> AsyncIterator[Finding]:

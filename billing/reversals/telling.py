@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from billing import activity
 from billing.activity import EventType
 from billing.fresh import new_id
 from billing.reversal_tables import PaymentReversal, ReversalKind
@@ -74,7 +75,8 @@ def tell(
         "credit_event_id": external("credit_event", taken.operation_id or receipt.operation_id),
         "payment_reversal_id": external(REVERSAL_PREFIX, row.id),
     }
-    session.add(
+    activity.tell(
+        session,
         ActivityEvent(
             organization_id=row.organization_id,
             id=new_id(now),
@@ -87,5 +89,5 @@ def tell(
             status=told.value,
             links={**links, **row.details},
             cost={"credits": taken.credits, "amount_cents": row.amount_cents, "currency": receipt.currency},
-        )
+        ),
     )

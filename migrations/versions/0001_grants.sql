@@ -1,4 +1,5 @@
--- Who may do what. The run role owns nothing, deletes nothing but expired challenges, and writes the books through one function only.
+-- Who may do what. The run role owns nothing, deletes nothing but expired challenges and what the product was told, and
+-- writes the books through one function only.
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA ledger FROM PUBLIC;
 GRANT USAGE ON SCHEMA ledger, billing, webhooks TO purser_run;
 GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO purser_run;
@@ -11,7 +12,7 @@ GRANT SELECT, INSERT ON billing.external_payments, billing.receipts, billing.act
 GRANT SELECT, INSERT ON billing.organizations, billing.agents, billing.agent_tokens, billing.credit_quotes,
   billing.payment_attempts, billing.provider_requests, webhooks.letters TO purser_run;
 GRANT UPDATE (touched_at, frozen_at) ON billing.organizations TO purser_run;
-GRANT UPDATE (name, runtime, contact, revoked_at) ON billing.agents TO purser_run;
+GRANT UPDATE (name, runtime, contact, revoked_at, limited_at) ON billing.agents TO purser_run;
 GRANT UPDATE (revoked_at) ON billing.agent_tokens TO purser_run;
 GRANT SELECT, INSERT ON billing.operator_keys, billing.operator_secrets TO purser_run;
 GRANT UPDATE (rotated_at, revoked_at) ON billing.operator_keys TO purser_run;
@@ -41,7 +42,22 @@ GRANT UPDATE (sent_at, refused_at, block_number, cost_wei, booked_at, created_at
 GRANT UPDATE (next_nonce, organization_id, settlement_id, unbooked_wei, updated_at)
   ON billing.gas_wallets TO purser_run;
 GRANT UPDATE (signed_in_at) ON billing.payer_wallets TO purser_run;
--- A challenge proves nothing once it has expired: the only rows that this role may delete.
+GRANT SELECT, INSERT ON billing.jobs, billing.job_days, billing.feedback, billing.claim_requests, billing.owners,
+  billing.owner_sessions, billing.webhook_endpoints, billing.untold_events, billing.told_books, billing.webhook_deliveries
+  TO purser_run;
+GRANT UPDATE (state, reason, message, result, result_digest, charged, capture_id, tries, next_try_at, updated_at, ended_at)
+  ON billing.jobs TO purser_run;
+GRANT UPDATE (jobs) ON billing.job_days TO purser_run;
+GRANT UPDATE (used_at, failed_at) ON billing.claim_requests TO purser_run;
+GRANT UPDATE (ended_at) ON billing.owners, billing.owner_sessions TO purser_run;
+GRANT UPDATE (url, types, description, secret, old_secret, old_until, disabled_reason, wants_since, failing_since,
+  updated_at) ON billing.webhook_endpoints TO purser_run;
+GRANT UPDATE (seq) ON billing.told_books TO purser_run;
+-- Events wait here until they were spread to the endpoints; their deliveries are thrown away when they are old.
+GRANT UPDATE (event_id), DELETE ON billing.untold_events TO purser_run;
+GRANT UPDATE (state, tries, next_try_at, last_status, last_error, updated_at), DELETE
+  ON billing.webhook_deliveries TO purser_run;
+-- A challenge proves nothing once it has expired: this role may delete it.
 GRANT UPDATE (used_at), DELETE ON billing.sign_in_challenges TO purser_run;
 GRANT SELECT ON public.alembic_version TO purser_run;
 

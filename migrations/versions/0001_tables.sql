@@ -46,6 +46,8 @@ CREATE TABLE billing.activity_events (
   PRIMARY KEY (organization_id, id),
   CONSTRAINT event_of_an_organization FOREIGN KEY(organization_id) REFERENCES billing.organizations (id)
 );
+CREATE INDEX activity_events_by_link ON billing.activity_events USING gin (links jsonb_path_ops) WITH (fastupdate = off);
+CREATE INDEX activity_events_by_type ON billing.activity_events (organization_id, type, id);
 
 CREATE TABLE billing.agents (
   organization_id UUID NOT NULL,
@@ -56,6 +58,7 @@ CREATE TABLE billing.agents (
   discovery_source TEXT,
   created_at TIMESTAMP WITH TIME ZONE NOT NULL,
   revoked_at TIMESTAMP WITH TIME ZONE,
+  limited_at TIMESTAMP WITH TIME ZONE,
   PRIMARY KEY (organization_id, id),
   CONSTRAINT agent_belongs_to_organization FOREIGN KEY(organization_id) REFERENCES billing.organizations (id)
 );

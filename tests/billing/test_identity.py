@@ -83,6 +83,28 @@ async def test_an_agent_revoked_while_the_sign_up_waited_is_not_taken_over(quiet
     assert again.agent.id != first.agent.id
 
 
+A_JOB = """
+INSERT INTO billing.jobs (organization_id, id, agent_id, idempotency_key, fingerprint, operation, model_id, executor,
+    request, price, units, credits, state, reason, deadline, next_try_at, created_at, updated_at)
+SELECT organization_id, gen_random_uuid(), id, 'k', '', 'image', 'm', 'placeholder', '{}', '{}', 1, 1, 'refused',
+    'QUOTA_EXCEEDED', now(), now(), now(), now() FROM billing.agents WHERE contact = $1"""
+A_FEEDBACK = """
+INSERT INTO billing.feedback (organization_id, id, agent_id, said, created_at)
+SELECT organization_id, gen_random_uuid(), id, '{}', now() FROM billing.agents WHERE contact = $1"""
+
+
+@pytest.mark.parametrize("left", [A_JOB, A_FEEDBACK], ids=["a job", "feedback"])
+async def test_an_agent_that_left_something_is_not_taken_over(quiet_house, quiet_database, left):
+    contact = new_contact()
+    first, _ = await join(quiet_house, contact)
+    again, _ = await join(quiet_house, contact)
+    assert (again.agent.id, again.rotated) == (first.agent.id, True), "while there was nothing"
+    quiet_database.rows(left, contact)
+    stranger, _ = await join(quiet_house, contact)
+    assert (stranger.agent.id != first.agent.id, stranger.rotated) == (True, False)
+    assert await actor_of(quiet_house, again.token, quiet_house.clock())
+
+
 async def until_somebody_waits(database):
     query = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     for _ in range(200):

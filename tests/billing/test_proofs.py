@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from api.command_line import books
-from billing import proofs, reversal_proofs, settlement_proofs
+from billing import job_proofs, proofs, reversal_proofs, settlement_proofs
 from billing.fresh import new_id
 from billing.proofs import CHECKS
 from ledger.operations import PLATFORM
@@ -198,7 +198,7 @@ async def test_what_was_changed_of_a_second_payment_is_found(
 def test_every_check_is_tampered_with():
     tampered = [checks for _, checks in TAMPERING] + [checks for _, _, checks in TWICE_PAID]
     # tests/billing/test_reversal_proofs.py, tests/x402/test_x402_proofs.py
-    elsewhere = {check.name for check in (*reversal_proofs.CHECKS, *settlement_proofs.CHECKS)}
+    elsewhere = {check.name for check in (*reversal_proofs.CHECKS, *settlement_proofs.CHECKS, *job_proofs.CHECKS)}
     assert set().union(*tampered) == {check.name for check in CHECKS} - elsewhere
 
 

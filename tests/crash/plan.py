@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-CALLS = ("start", "read", "close")
+CALLS = ("start", "read", "close", "perform")
 
 
 class Plan:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.flows.severing import severing
+from tests.mailing import Town, town_of
 from tests.service import HOST, STRIPE_KEY, WEBHOOK_SECRET, Agent, Database, Service, new_agent
 
 NEW_SECRET = "whsec_of_tomorrow"
@@ -135,3 +136,10 @@ def generous_agent(generous: Service) -> Iterator[Agent]:
     """A fresh agent of the generous service."""
     with generous.client() as client:
         yield new_agent(client)
+
+
+@pytest.fixture(scope="session")
+def town(start_service: Callable[..., Service]) -> Iterator[Town]:
+    """A service whose links are sent to a stand-in for the product's mailer."""
+    with town_of(start_service) as found:
+        yield found

@@ -89,6 +89,8 @@ class OfOperators:
     scope: Scope
     request: Request
     also: Scope | None = None
+    refused: Refusal = Refusal.NOT_FOUND
+    """What a key that may is refused with, when `request` is to do something or about one thing."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ class Public:
 
     status: int = 200
     body: dict[str, Any] | None = None
+    named: tuple[tuple[str, str], ...] = ()
+    """What stands in its path: names and values."""
 
 
 Case = Private | Shared | Keyed | OfOperators | Public

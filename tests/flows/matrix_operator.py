@@ -1,10 +1,12 @@
 """The isolation matrix of the routes under `/v1/operator`. Requests name things that are not there."""
 
+from billing.refusals import Refusal
 from billing.scopes import Scope
 from tests.flows.matrix import UNKNOWN, Case, OfOperators, Request
 
 ACT = {"idempotency_key": "{key}", "reason": "a test"}
 ROOT = "/v1/operator"
+HOOKS, ENDPOINT, DELIVERY = f"{ROOT}/webhook-endpoints", f"whep_{UNKNOWN}", f"msg_{UNKNOWN}"
 LETTER, ATTEMPT, REFUND = f"letter_{UNKNOWN}", f"payatt_{UNKNOWN}", f"refund_{UNKNOWN}"
 
 
@@ -40,4 +42,22 @@ MATRIX: dict[str, list[Case]] = {
     f"POST {ROOT}/refunds": _acts(f"{ROOT}/refunds", payment_attempt_id=ATTEMPT),
     f"GET {ROOT}/refunds": _looks(f"{ROOT}/refunds"),
     f"GET {ROOT}/refunds/{{refund_id}}": _looks(f"{ROOT}/refunds/{REFUND}"),
+    f"GET {HOOKS}": _looks(HOOKS),
+    # Plain http is refused, so that nothing is made that would be told what the tests do.
+    f"POST {HOOKS}": [
+        OfOperators(
+            Scope.OPERATE,
+            Request(HOOKS, {**ACT, "url": "http://receiver.invalid/"}),
+            refused=Refusal.INVALID_ARGUMENTS,
+        )
+    ],
+    f"GET {HOOKS}/{{endpoint_id}}": _looks(f"{HOOKS}/{ENDPOINT}"),
+    f"POST {HOOKS}/{{endpoint_id}}": _acts(f"{HOOKS}/{ENDPOINT}", description="x"),
+    f"POST {HOOKS}/{{endpoint_id}}/rotate-secret": _acts(f"{HOOKS}/{ENDPOINT}/rotate-secret"),
+    f"POST {HOOKS}/{{endpoint_id}}/enable": _acts(f"{HOOKS}/{ENDPOINT}/enable"),
+    f"POST {HOOKS}/{{endpoint_id}}/disable": _acts(f"{HOOKS}/{ENDPOINT}/disable"),
+    f"POST {HOOKS}/{{endpoint_id}}/test": _acts(f"{HOOKS}/{ENDPOINT}/test"),
+    f"GET {ROOT}/webhook-deliveries": _looks(f"{ROOT}/webhook-deliveries"),
+    f"GET {ROOT}/webhook-deliveries/{{delivery_id}}": _looks_closely(f"{ROOT}/webhook-deliveries/{DELIVERY}"),
+    f"POST {ROOT}/webhook-deliveries/{{delivery_id}}/replay": _acts(f"{ROOT}/webhook-deliveries/{DELIVERY}/replay"),
 }

@@ -147,6 +147,7 @@ def test_repetitions_change_nothing_whatever_was_set_since(operator, agent):
 
 def test_a_key_that_changed_caps_is_not_used_for_another_change(operator, agent, http):
     key = new_key()
+    sibling = agent_of(http, agent.post("/v1/agents", {"agent_name": "sibling", "runtime": "pytest"}))
     first = put(operator, agent, key=key, per_day=7)
     path = f"/v1/agents/{agent.agent_id}"
     changed = {**NO_CAPS, "per_day": 8, "idempotency_key": key}
@@ -154,7 +155,6 @@ def test_a_key_that_changed_caps_is_not_used_for_another_change(operator, agent,
     pausing = operator.send("POST", f"{path}/pause", agent, {"idempotency_key": key})
     recovery = error_of(pausing, 409, "SPENDING_CONFLICT")["recovery"]
     assert (recovery["operation_id"], recovery["idempotency_key"] != key) == (first["operation_id"], True)
-    sibling = agent_of(http, agent.post("/v1/agents", {"agent_name": "sibling", "runtime": "pytest"}))
     same = {**NO_CAPS, "per_day": 7, "idempotency_key": key}
     answer = operator.send("PUT", f"/v1/agents/{sibling.agent_id}/caps", agent, same)
     error_of(answer, 409, "SPENDING_CONFLICT")

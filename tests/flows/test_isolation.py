@@ -19,7 +19,7 @@ from api.wiring import build
 from billing import operator_keys
 from billing.principals import OF_AGENTS
 from billing.scopes import Scope
-from tests.flows import matrix_ledger, matrix_operator, matrix_spending, matrix_x402
+from tests.flows import matrix_jobs, matrix_ledger, matrix_operator, matrix_people, matrix_spending, matrix_x402
 from tests.flows.matrix import UNKNOWN, Case, Keyed, OfOperators, Private, Public, Request, Shared
 from tests.giving import give, in_house, new_operator
 from tests.service import (
@@ -69,9 +69,17 @@ OF_PURCHASES: dict[str, list[Case]] = {
     "GET /healthz": [Public()],
     "GET /readyz": [Public()],
     "GET /openapi.json": [Public()],
+    "GET /llms.txt": [Public()],
+    "GET /skill.md": [Public()],
+    "GET /cli.md": [Public()],
     "GET /.well-known/x402": [Public()],
     "GET /v1/payment-methods": [Public()],
     "GET /v1/credit-packs": [Public()],
+    "GET /v1/models": [Public()],
+    "GET /v1/models/{model_id}": [Public(status=404, named=(("model_id", "nothing"),))],
+    "GET /v1/capabilities": [Public()],
+    "GET /v1/capabilities/{capability_id}": [Public(status=404, named=(("capability_id", "nothing"),))],
+    "GET /v1/guide": [Public()],
     "POST /v1/agent-signups": [Public(body={"agent_name": "a", "runtime": "b"})],
     "POST /webhooks/stripe": [Public(status=400, body={})],
     # The link names one payment and shows nothing of its organization: who has it may open it.
@@ -113,8 +121,10 @@ MATRIX = {
     **OF_PURCHASES,
     **matrix_x402.MATRIX,
     **matrix_spending.MATRIX,
+    **matrix_jobs.MATRIX,
     **matrix_ledger.MATRIX,
     **matrix_operator.MATRIX,
+    **matrix_people.MATRIX,
 }
 
 
@@ -271,7 +281,7 @@ def test_an_operators_route_is_closed_to_everybody_but_keys_with_its_scopes(http
         if scope not in {case.scope, case.also, Scope.ADMIN}:
             assert error_of(answer, 403, "SCOPE_MISSING")["recovery"]["required_scope"] == case.scope
         elif "{" in route or route.startswith("POST"):
-            error_of(answer, 404, "NOT_FOUND")
+            error_of(answer, case.refused.rule.http_status, case.refused.code)
         else:
             assert envelope_of(answer)["ok"], answer.text
 
@@ -375,7 +385,8 @@ def test_receipts_are_seen_by_their_organization_alone(world, sandbox):
 def test_public_routes_take_no_token_and_mind_none(http, route, case):
     method, _, path = route.partition(" ")
     payatt = f"payatt_{UNKNOWN}"
-    path = path.format(attempt_id=payatt, payment_attempt_id=payatt, pack_id="taster-100")
+    named = {"attempt_id": payatt, "payment_attempt_id": payatt, "pack_id": "taster-100", **dict(case.named)}
+    path = path.format(**named)
     assert http.request(method, path, json=case.body).status_code == case.status
     if path != "/v1/agent-signups":  # where a bad token may be a lost one, so it is told
         nonsense = {"authorization": "Bearer nonsense"}

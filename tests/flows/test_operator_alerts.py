@@ -72,6 +72,9 @@ def test_what_has_gone_wrong_is_measured(mess):
         "settlement_oldest_seconds": 0,
         "payments_held": 0,
         "payments_vanished": 0,
+        "webhook_deliveries_pending": 0,
+        "webhook_delivery_oldest_pending_seconds": 0,
+        "webhook_endpoints_disabled": 0,
         "event_cursor_age_seconds": hour,
     }
 

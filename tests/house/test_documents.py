@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from docs import generate
+from docs import generate, served
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(path for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -13,6 +13,17 @@ DOCUMENTS = sorted(path for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob(
 def test_a_document_that_is_drawn_from_code_is_as_the_code_draws_it(name):
     drawn = generate.DOCUMENTS[name]()
     assert (ROOT / "docs" / name).read_text(encoding="utf-8") == drawn, "run `python -m docs.generate`"
+
+
+@pytest.fixture(scope="module")
+def served_documents():
+    return served.documents()
+
+
+@pytest.mark.parametrize("name", ["llms.txt", "skill.md", "cli.md", "openapi.json"])
+def test_what_the_service_serves_to_agents_is_as_its_golden_file_has_it(served_documents, name):
+    golden = (served.FOLDER / name).read_text(encoding="utf-8")
+    assert golden == served_documents[name], "run `python -m docs.generate`, and read what has changed"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

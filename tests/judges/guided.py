@@ -1,9 +1,9 @@
-"""A service as the public client's guide wants one: the real one, with a model to spend on, and with answers that are
-set."""
+"""A service as a test of the public client's guide wants one: the real one, with some answers that are set."""
 
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,17 +16,6 @@ import httpx
 from tests.service import HOST
 
 FORWARD_TIMEOUT_S: Final = 15.0
-MODEL: Final = {
-    "id": "house.painter",
-    "status": "available",
-    "modality": "image",
-    "supports": ["create"],
-    "execution": {"model_execution_status": "executable"},
-    "economics": {
-        "estimated_usd_per_image": 0.05,
-        "credit_pricing": {"credits_required": 7, "estimated_revenue_usd": 0.07},
-    },
-}
 
 
 @dataclass
@@ -47,7 +36,9 @@ def guided(service_url: str) -> Iterator[Guided]:
             if known is not None:
                 self._answer(200, json.dumps(_envelope(known)).encode())
             else:
-                answer = httpx.get(service_url + self.path, timeout=FORWARD_TIMEOUT_S)
+                token = self.headers.get("authorization")
+                headers = {"authorization": token} if token is not None else {}
+                answer = httpx.get(service_url + self.path, headers=headers, timeout=FORWARD_TIMEOUT_S)
                 self._answer(answer.status_code, answer.content)
 
         def _answer(self, status: int, body: bytes) -> None:
@@ -61,7 +52,7 @@ def guided(service_url: str) -> Iterator[Guided]:
             """Nothing: what a test says is what it asserts."""
 
     with ThreadingHTTPServer((HOST, 0), Door) as server:
-        found = Guided(f"http://{HOST}:{server.server_port}", {"/v1/models": {"models": [MODEL]}})
+        found = Guided(f"http://{HOST}:{server.server_port}")
         thread = Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:
@@ -81,3 +72,14 @@ def _envelope(data: dict[str, Any]) -> dict[str, Any]:
         "warnings": [],
         "error": None,
     }
+
+
+def words_of(command: str) -> list[str]:
+    """The words of a command that an answer suggests, without how the client is called and which service it asks."""
+    words = shlex.split(command)
+    start = next(place for place, word in enumerate(words) if word.startswith("image-skill"))
+    words = [word for word in words[start + 1 :] if word != "--json"]
+    if "--api-base-url" in words:
+        address = words.index("--api-base-url")
+        words = words[:address] + words[address + 2 :]
+    return words

@@ -28,7 +28,7 @@ def test_the_demo_walks_every_rail_and_leaves_nothing(folder):
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "credits still            1000" in ended.stdout
     if why_not is None:
-        assert "21/21" in ended.stdout
+        assert "25/25" in ended.stdout
         assert "credits now              70" in ended.stdout
         assert "succeeded; no token, no organization, no balance" in ended.stdout
         assert ended.stdout.count("balanced") == 5

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from api.cli import app
 from api.command_line import payments
 from api.reasons import CannotGoOn
+from ledger.ids import parse
 from tests.service import STRIPE_KEY, new_agent
 
 ACTION = re.compile(r"opact_[0-9a-z]{26}\b")
@@ -128,6 +129,24 @@ def test_what_cannot_be_done_is_a_sentence(run, paid):
     assert "Missing option '--reason'" in run("freeze", "org_1")
     assert "printable" in run("freeze", "org_1", "--reason", "a\nb")
     assert "owes" in run("owed", "--help")
+
+
+def test_what_agents_said_is_listed_newest_first_and_an_ownership_is_ended(run, http, database):
+    agent = new_agent(http)
+    for title in ("older", "newer"):
+        agent.post("/v1/feedback", {"title": title, "severity": "high"})
+    shown = run("feedback", "--limit", "2")
+    assert shown.index("newer") < shown.index("older")
+    assert run("feedback", "--before", "x").startswith("2: x is not the id of feedback (sig_…)")
+    owner = "INSERT INTO billing.owners VALUES ($1, gen_random_uuid(), 'human@owners.example', now())"
+    database.rows(owner, parse("org", agent.organization_id))
+    why = ("--reason", "the wrong human")
+    assert "is owned by nobody" in run("owners", "end", agent.organization_id, *why)
+    assert agent.get("/v1/whoami")["claim_state"] == "unclaimed"
+    assert run("owners", "end", agent.organization_id, *why) == "1: Nobody owns this organization."
+    told = run("actions", "--organization", agent.organization_id)
+    assert "end_ownership" in told
+    assert "owners.example" not in told
 
 
 @pytest.mark.parametrize(("typed", "cents"), [("5", 500), ("5.00", 500), ("0.05", 5), ("1e2", 10_000)])

@@ -8,6 +8,7 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from api import worker
+from api.http.views.hooks import told
 from api.settings import Settings
 from api.wiring import build
 from tests.service import free_port
@@ -25,13 +26,14 @@ async def test_a_database_outage_is_survived_and_said_once_for_each_chore(house_
     monkeypatch.setattr(worker, "BACK_OFF_S", 0.05)
     stop = asyncio.Event()
     with capture_logs() as lines:
-        working = asyncio.create_task(worker.run(house_without_database, stop))
+        working = asyncio.create_task(worker.run(house_without_database, stop, render=told))
         await asyncio.sleep(1.0)
         assert not working.done()
         stop.set()
         await asyncio.wait_for(working, 5)
     said = [line["chore"] for line in lines if line["event"] == "worker_in_trouble"]
-    assert sorted(said) == ["alerts", "freezes", "letters", "requests", "sweep"], lines
+    expected = {"alerts", "delivering", "freezes", "jobs", "letters", "pruning", "requests", "spreading", "sweep"}
+    assert sorted(said) == sorted(expected), lines
     assert all("exc_info" not in line or line["exc_info"] is None for line in lines)
 
 
@@ -58,7 +60,7 @@ async def test_a_chore_that_hangs_does_not_hold_up_the_stop(house_without_databa
     monkeypatch.setattr(worker, "CHORES", (worker.Chore("hang", hang, 1.0),))
     monkeypatch.setattr(worker, "STOP_WITHIN_S", 0.2)
     stop = asyncio.Event()
-    working = asyncio.create_task(worker.run(house_without_database, stop))
+    working = asyncio.create_task(worker.run(house_without_database, stop, render=told))
     await asyncio.sleep(0.05)
     began = time.monotonic()
     stop.set()
@@ -76,7 +78,7 @@ async def test_the_work_in_hand_is_finished_before_the_stop(house_without_databa
 
     monkeypatch.setattr(worker, "CHORES", (worker.Chore("slow", slow, 30.0),))
     stop = asyncio.Event()
-    working = asyncio.create_task(worker.run(house_without_database, stop))
+    working = asyncio.create_task(worker.run(house_without_database, stop, render=told))
     await asyncio.sleep(0.05)
     stop.set()
     await working
@@ -93,7 +95,7 @@ async def test_a_letter_that_arrives_wakes_the_worker(house_without_database, mo
 
     monkeypatch.setattr(worker, "CHORES", (worker.Chore("letters", look, 30.0, woken_by_letters=True),))
     stop = asyncio.Event()
-    working = asyncio.create_task(worker.run(house_without_database, stop))
+    working = asyncio.create_task(worker.run(house_without_database, stop, render=told))
     await looked.wait()
     looked.clear()
     house_without_database.letters_arrived.set()

@@ -70,6 +70,14 @@ async def test_a_kept_payment_is_unallocated_once_its_block_is_final_and_its_att
     assert (await holding.row(key)).final
 
 
+async def test_an_operator_keeps_a_payment_over_http(holding):
+    key, attempt = await held(holding)
+    body = {"reason": "sanctioned", "idempotency_key": "keep-it"}
+    done = data_of(await asked(holding, "POST", f"{LIST}/{attempt}/keep", Scope.OPERATE, **body))
+    assert (done["settlement"]["decision"], done["action"]["action"]) == ("keep", "keep_payment")
+    assert await holding.turn(key) == S.HELD
+
+
 async def test_a_decision_is_made_once(holding):
     key, attempt = await held(holding)
     await commands.decided(holding.house, attempt, Decision.RELEASE, reason="known")

@@ -33,6 +33,7 @@ from ledger import statements
 from ledger.operations import PLATFORM
 from ledger.verification import verify_book
 from rails.x402 import messages
+from tests.documents.judging import judged_later
 from tests.evm.anvil import SLOTS_IN_AN_EPOCH
 from tests.evm.usdc import Authorization, Payer
 from tests.service import Database
@@ -79,7 +80,8 @@ class Till:
     def client(self) -> httpx.AsyncClient:
         """HTTP to the same application, without a socket. Only what no worker and no lane is needed for."""
         app: Any = app_for(self.house)
-        return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=URL, timeout=30)
+        hooks = {"response": [judged_later]}
+        return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=URL, timeout=30, event_hooks=hooks)
 
     # What a payer does
 

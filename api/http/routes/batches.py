@@ -61,7 +61,9 @@ class Item:
     status_code=200,
     guards=[allowed(Scope.SPEND)],
     request_max_body_size=fields.BATCH_BYTES_MAX,
-    opt=described("spends batch", body=fields.BatchAsked),
+    opt=described(
+        "spends batch", body=fields.BatchAsked, refuses=(Refusal.POSTING_OUTCOME_UNKNOWN, Refusal.RATE_LIMITED)
+    ),
 )
 async def spend_batch(request: AnyRequest) -> Envelope:
     """Up to 1,000 spends, one result each: none disturbs another, except neighbours of the same group.

@@ -15,7 +15,7 @@ from api.http.context import AnyRequest, house_of, principal_of
 from api.http.envelope import Envelope, answer
 from api.http.fields_spending import BookAsked
 from api.http.reading import body_of, query_of
-from api.http.routes.describe import described
+from api.http.routes.describe import POSTING, described
 from api.http.views.caps import caps as caps_view
 from api.http.views.spending import posted_view
 from billing import caps
@@ -33,7 +33,7 @@ Change = Callable[[Sessions, caps.Asked], Awaitable[tuple[Operation, Posted]]]
     "/v1/agents/{agent_id:str}/caps",
     status_code=200,
     guards=[allowed(Scope.OPERATE)],
-    opt=described("caps set", body=fields.CapsAsked),
+    opt=described("caps set", body=fields.CapsAsked, refuses=POSTING),
 )
 async def set_caps(request: AnyRequest, agent_id: FromPath[str]) -> Envelope:
     """Replace all caps of an agent; null is no limit. A paused agent stays paused."""
@@ -49,7 +49,7 @@ async def set_caps(request: AnyRequest, agent_id: FromPath[str]) -> Envelope:
     "/v1/agents/{agent_id:str}/pause",
     status_code=200,
     guards=[allowed(Scope.OPERATE)],
-    opt=described("caps pause", body=fields.PauseAsked),
+    opt=described("caps pause", body=fields.PauseAsked, refuses=POSTING),
 )
 async def pause(request: AnyRequest, agent_id: FromPath[str]) -> Envelope:
     """Let an agent spend and hold nothing until it is resumed. Holds that it made can still be captured."""
@@ -60,7 +60,7 @@ async def pause(request: AnyRequest, agent_id: FromPath[str]) -> Envelope:
     "/v1/agents/{agent_id:str}/resume",
     status_code=200,
     guards=[allowed(Scope.OPERATE)],
-    opt=described("caps resume", body=fields.PauseAsked),
+    opt=described("caps resume", body=fields.PauseAsked, refuses=POSTING),
 )
 async def resume(request: AnyRequest, agent_id: FromPath[str]) -> Envelope:
     """Let a paused agent spend again, within the caps that it has."""
@@ -81,10 +81,10 @@ async def show_caps(request: AnyRequest, agent_id: FromPath[str]) -> Envelope:
 
 async def _changed(request: AnyRequest, agent_id: str, asked: BookAsked, change: Change) -> Envelope:
     """What was posted, the balance after it, and the caps as they are now, also when it is a repetition."""
-    principal = principal_of(request)
+    principal, house = principal_of(request), house_of(request)
     organization_id = on_behalf(principal, asked.organization_id).organization_id
-    whose = caps.Asked(organization_id, _agent_id(agent_id), principal.id, asked.idempotency_key)
-    operation, posted = await change(house_of(request).sessions, whose)
+    whose = caps.Asked(organization_id, _agent_id(agent_id), principal.id, asked.idempotency_key, house.clock())
+    operation, posted = await change(house.sessions, whose)
     return answer(request, posted_view(operation, posted) | await _now(request, organization_id, whose.agent_id))
 
 

@@ -14,8 +14,8 @@ from api.http.routes.describe import described
 from api.http.views import catalog, quota
 from api.wiring import House
 from billing.database import snapshot
+from billing.foresight import foresight
 from billing.packs import METHODS
-from ledger import statements
 
 
 def reasons(house: House) -> dict[str, str | None]:
@@ -52,11 +52,18 @@ async def show_quota(request: AnyRequest) -> Envelope:
 
 async def quota_data(request: AnyRequest) -> dict[str, Any]:
     """The same for quota and for a status without a reference."""
-    house = house_of(request)
+    house, actor = house_of(request), actor_of(request)
     async with snapshot(house.sessions) as session:
-        balance = await statements.balance(session, actor_of(request).organization_id, house.clock())
-    commands = Commands(house.settings.url)
-    return quota.quota(balance, house.place.offer, reasons(house), commands, live_money=house.live_money)
+        ahead = await foresight(session, actor, jobs_per_day=house.settings.jobs_per_day, now=house.clock())
+    default = house.outside.prices.current().find("default")
+    return quota.quota(
+        ahead,
+        house.place.offer,
+        reasons(house),
+        Commands(house.settings.url),
+        live_money=house.live_money,
+        job_credits=default.price.credits_for(1) if default is not None else None,
+    )
 
 
 ROUTES: Final[list[Any]] = [payment_methods, credit_packs, show_quota]

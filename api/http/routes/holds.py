@@ -16,11 +16,12 @@ from api.http.authentication import allowed
 from api.http.context import AnyRequest, house_of, principal_of
 from api.http.envelope import Envelope, answer
 from api.http.reading import body_of, query_of
-from api.http.routes.describe import described
+from api.http.routes.describe import ENDING, SPENDING, described
 from api.http.routes.people import cursor
 from api.http.views import spending as views
 from billing import spending
 from billing.database import snapshot
+from billing.refusals import Refusal
 from billing.scopes import Scope
 from billing.spending import Behalf, not_found, on_behalf, parsed
 from billing.standing import hold_to_end, require_agent, require_book
@@ -30,7 +31,12 @@ from ledger.outcomes import Outcome, Posted
 from ledger.tables import HoldRow
 
 
-@post("/v1/holds", status_code=200, guards=[allowed(Scope.SPEND)], opt=described("holds make", body=fields.HoldAsked))
+@post(
+    "/v1/holds",
+    status_code=200,
+    guards=[allowed(Scope.SPEND)],
+    opt=described("holds make", body=fields.HoldAsked, refuses=SPENDING),
+)
 async def make_hold(request: AnyRequest) -> Envelope:
     """Reserve credits until a deadline, at most 30 days ahead. They count against the agent's caps at once."""
     asked = await body_of(request, fields.HoldAsked)
@@ -50,7 +56,11 @@ async def make_hold(request: AnyRequest) -> Envelope:
     "/v1/holds/{hold_id:str}/capture",
     status_code=200,
     guards=[allowed(Scope.SPEND)],
-    opt=described("holds capture", body=fields.CaptureAsked),
+    opt=described(
+        "holds capture",
+        body=fields.CaptureAsked,
+        refuses=(*ENDING, Refusal.HOLD_FROZEN, Refusal.AMOUNT_EXCEEDS_REST, Refusal.CREDITS_TOO_FRAGMENTED),
+    ),
 )
 async def capture_hold(request: AnyRequest, hold_id: FromPath[str]) -> Envelope:
     """Spend from a hold before its deadline. The rest goes back, unless the capture is not final."""
@@ -65,7 +75,7 @@ async def capture_hold(request: AnyRequest, hold_id: FromPath[str]) -> Envelope:
     "/v1/holds/{hold_id:str}/void",
     status_code=200,
     guards=[allowed(Scope.SPEND)],
-    opt=described("holds void", body=fields.VoidAsked),
+    opt=described("holds void", body=fields.VoidAsked, refuses=ENDING),
 )
 async def void_hold(request: AnyRequest, hold_id: FromPath[str]) -> Envelope:
     """Give all that is left of a hold back."""
@@ -80,7 +90,7 @@ async def void_hold(request: AnyRequest, hold_id: FromPath[str]) -> Envelope:
     "/v1/holds/{hold_id:str}/extend",
     status_code=200,
     guards=[allowed(Scope.SPEND)],
-    opt=described("holds extend", body=fields.ExtendAsked),
+    opt=described("holds extend", body=fields.ExtendAsked, refuses=ENDING),
 )
 async def extend_hold(request: AnyRequest, hold_id: FromPath[str]) -> Envelope:
     """Move a hold's deadline further away, at most 30 days after it was made."""

@@ -18,7 +18,7 @@ from api.http.authentication import allowed
 from api.http.context import AnyRequest, house_of, principal_of
 from api.http.envelope import Envelope, answer
 from api.http.reading import body_of, query_of
-from api.http.routes.describe import described
+from api.http.routes.describe import POSTING, described
 from api.http.views import ledger as views
 from billing import grants
 from billing.database import snapshot
@@ -35,7 +35,10 @@ EXPIRIES_MAX: Final = 100
 
 
 @post(
-    "/v1/grants", status_code=200, guards=[allowed(Scope.GRANT)], opt=described("grants make", body=fields.GrantAsked)
+    "/v1/grants",
+    status_code=200,
+    guards=[allowed(Scope.GRANT)],
+    opt=described("grants make", body=fields.GrantAsked, refuses=POSTING),
 )
 async def grant(request: AnyRequest) -> Envelope:
     """Give an organization credits: promotional ones, or a correction. Credits are paid for by quotes alone."""

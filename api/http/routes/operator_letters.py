@@ -14,7 +14,7 @@ from api.http.authentication import allowed
 from api.http.context import AnyRequest, house_of, operator_of
 from api.http.envelope import Envelope, answer
 from api.http.reading import body_of, query_of
-from api.http.routes.describe import described
+from api.http.routes.describe import ACTING, described
 from api.http.routes.people import cursor
 from api.http.views import operator as views
 from billing import operator_actions
@@ -66,7 +66,7 @@ async def show_letter(request: AnyRequest, letter_id: FromPath[str]) -> Envelope
     "/v1/operator/letters/{letter_id:str}/retry",
     status_code=200,
     guards=[ACTS],
-    opt=described("operator letter retry", body=fields.ActAsked),
+    opt=described("operator letter retry", body=fields.ActAsked, refuses=ACTING),
 )
 async def retry_letter(request: AnyRequest, letter_id: FromPath[str]) -> Envelope:
     """Let a parked or ignored letter be tried again at once. Applying a letter twice changes nothing."""
@@ -77,7 +77,7 @@ async def retry_letter(request: AnyRequest, letter_id: FromPath[str]) -> Envelop
     "/v1/operator/letters/{letter_id:str}/park",
     status_code=200,
     guards=[ACTS],
-    opt=described("operator letter park", body=fields.ActAsked),
+    opt=described("operator letter park", body=fields.ActAsked, refuses=ACTING),
 )
 async def park_letter(request: AnyRequest, letter_id: FromPath[str]) -> Envelope:
     """Put a waiting letter aside, so that nobody tries it until it is retried."""
@@ -88,7 +88,7 @@ async def park_letter(request: AnyRequest, letter_id: FromPath[str]) -> Envelope
     "/v1/operator/letters/{letter_id:str}/ignore",
     status_code=200,
     guards=[ACTS],
-    opt=described("operator letter ignore", body=fields.ActAsked),
+    opt=described("operator letter ignore", body=fields.ActAsked, refuses=ACTING),
 )
 async def ignore_letter(request: AnyRequest, letter_id: FromPath[str]) -> Envelope:
     """Be done with a parked letter that nothing is to be done about. It can still be retried."""

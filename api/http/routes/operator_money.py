@@ -14,7 +14,7 @@ from api.http import fields_operator as fields
 from api.http.context import AnyRequest, house_of
 from api.http.envelope import Envelope, answer
 from api.http.reading import body_of, query_of
-from api.http.routes.describe import described
+from api.http.routes.describe import ACTING, REFUNDING, described
 from api.http.routes.operator_letters import ACTS, LOOKS, acting, organization
 from api.http.routes.people import cursor
 from api.http.views import operator as views
@@ -71,7 +71,7 @@ async def list_owed(request: AnyRequest) -> Envelope:
     "/v1/operator/owed/{attempt_id:str}/write-off",
     status_code=200,
     guards=[ACTS],
-    opt=described("operator owed write-off", body=fields.WriteOffAsked),
+    opt=described("operator owed write-off", body=fields.WriteOffAsked, refuses=(*ACTING, Refusal.AMOUNT_EXCEEDS_REST)),
 )
 async def write_off(request: AnyRequest, attempt_id: FromPath[str]) -> Envelope:
     """Give up what is owed for an attempt's payment, or part of it."""
@@ -99,7 +99,7 @@ async def write_off(request: AnyRequest, attempt_id: FromPath[str]) -> Envelope:
     "/v1/operator/organizations/{organization_id:str}/freeze",
     status_code=200,
     guards=[ACTS],
-    opt=described("operator freeze", body=fields.ActAsked),
+    opt=described("operator freeze", body=fields.ActAsked, refuses=ACTING),
 )
 async def freeze(request: AnyRequest, organization_id: FromPath[str]) -> Envelope:
     """Let an organization spend nothing, not what comes later either, until it is let go. Payments still settle."""
@@ -111,7 +111,7 @@ async def freeze(request: AnyRequest, organization_id: FromPath[str]) -> Envelop
     "/v1/operator/organizations/{organization_id:str}/unfreeze",
     status_code=200,
     guards=[ACTS],
-    opt=described("operator unfreeze", body=fields.UnfreezeAsked),
+    opt=described("operator unfreeze", body=fields.UnfreezeAsked, refuses=ACTING),
 )
 async def unfreeze(request: AnyRequest, organization_id: FromPath[str]) -> Envelope:
     """Let an organization spend again. What a fraud warning froze stays so, unless `warned` says else."""
@@ -144,7 +144,7 @@ async def _stopped(
     "/v1/operator/refunds",
     status_code=200,
     guards=[ACTS],
-    opt=described("operator refund", body=fields.OperatorRefundAsked),
+    opt=described("operator refund", body=fields.OperatorRefundAsked, refuses=(*ACTING, *REFUNDING)),
 )
 async def refund(request: AnyRequest) -> Envelope:
     """Refund an attempt's payment, all that is left of it or `amount_cents`; with `dry_run` say what that would do.
@@ -177,7 +177,11 @@ async def refund(request: AnyRequest) -> Envelope:
     return answer(request, {"dry_run": False, "preview": None, "refund": shown})
 
 
-@get("/v1/operator/refunds", guards=[LOOKS], opt=described("operator refunds", query=fields.RefundsAsked))
+@get(
+    "/v1/operator/refunds",
+    guards=[LOOKS],
+    opt=described("operator refunds", query=fields.RefundsAsked, refuses=(Refusal.NOT_FOUND,)),
+)
 async def list_refunds(request: AnyRequest) -> Envelope:
     """Refunds that were asked for here, newest first, each with what became of it."""
     asked, house = query_of(request, fields.RefundsAsked), house_of(request)

@@ -11,7 +11,7 @@ from api.http import fields_operator as fields
 from api.http.context import AnyRequest, house_of
 from api.http.envelope import Envelope, answer
 from api.http.reading import body_of, query_of
-from api.http.routes.describe import described
+from api.http.routes.describe import ACTING, described
 from api.http.routes.operator_letters import ACTS, LOOKS, acting
 from api.http.routes.people import cursor
 from api.http.views import operator as views
@@ -48,7 +48,7 @@ async def _behind(session: Any, asked: str | None) -> Any:
     "/v1/operator/settlements/{attempt_id:str}/release",
     status_code=200,
     guards=[ACTS],
-    opt=described("operator settlement release", body=fields.ActAsked),
+    opt=described("operator settlement release", body=fields.ActAsked, refuses=ACTING),
 )
 async def release(request: AnyRequest, attempt_id: FromPath[str]) -> Envelope:
     """Grant what a held payment paid for. Done within a minute, as soon as the chain can be asked."""
@@ -59,7 +59,7 @@ async def release(request: AnyRequest, attempt_id: FromPath[str]) -> Envelope:
     "/v1/operator/settlements/{attempt_id:str}/keep",
     status_code=200,
     guards=[ACTS],
-    opt=described("operator settlement keep", body=fields.ActAsked),
+    opt=described("operator settlement keep", body=fields.ActAsked, refuses=ACTING),
 )
 async def keep(request: AnyRequest, attempt_id: FromPath[str]) -> Envelope:
     """Grant nothing for a held payment; its money is unallocated until it is refunded.

@@ -16,7 +16,7 @@ from api.http.rate_limits import count_signup, measured
 from api.http.reading import body_of, query_of
 from api.http.routes.describe import described
 from api.http.views import people
-from billing import identity
+from billing import claim_states, identity
 from billing.database import snapshot
 from billing.identity import Newcomer
 from billing.refusals import Refusal, Refused
@@ -24,32 +24,47 @@ from ledger import ids
 from ledger.ids import external
 
 
-@post("/v1/agent-signups", status_code=200, opt=described("signup --agent", body=fields.SignupAsked))
+@post(
+    "/v1/agent-signups",
+    status_code=200,
+    opt=described(
+        "signup --agent",
+        body=fields.SignupAsked,
+        refuses=(Refusal.AUTH_REQUIRED, Refusal.RATE_LIMITED, Refusal.WALLET_SIGN_IN_FIRST),
+    ),
+)
 async def sign_up(request: AnyRequest) -> Envelope:
     """A new agent in a new organization, or a new token for an agent that may be taken over."""
     count_signup(request)
     asked = await body_of(request, fields.SignupAsked)
     house = house_of(request)
     newcomer = Newcomer(asked.agent_name, asked.runtime, asked.contact, asked.discovery_source)
+    actor = await presented(request)
     done = await identity.sign_up(
         house.sessions,
         newcomer,
         want_token=asked.return_token,
-        presented=await presented(request),
+        presented=actor,
         now=house.clock(),
     )
+    # What a human owns is never taken over: only who presents its token signs up into it.
+    claimed = actor is not None and actor.claimed and actor.organization_id == done.agent.organization_id
     return answer(
         request,
-        people.signed_up(done),
+        people.signed_up(done, claimed=claimed),
         warnings=people.signup_warnings(done),
-        actor=people.as_actor(done.agent.id, done.agent.organization_id),
+        actor=people.as_actor(done.agent.id, done.agent.organization_id, claimed=claimed),
     )
 
 
 @get("/v1/whoami", guards=[agents_only], opt=described("whoami"))
 async def whoami(request: AnyRequest) -> Envelope:
     """The agent behind the token."""
-    return answer(request, people.whoami(actor_of(request)))
+    actor = actor_of(request)
+    async with snapshot(house_of(request).sessions) as session:
+        state = await claim_states.claim_state(session, actor.organization_id)
+        asked = await claim_states.claim_request_state(session, actor.organization_id)
+    return answer(request, people.whoami(actor, claim_state=state, claim_request_state=asked))
 
 
 @post(
@@ -92,7 +107,11 @@ async def list_agents(request: AnyRequest) -> Envelope:
     "/v1/agents",
     status_code=200,
     guards=[agents_only, measured],
-    opt=described("agents invite", body=fields.InviteAsked),
+    opt=described(
+        "agents invite",
+        body=fields.InviteAsked,
+        refuses=(Refusal.WALLET_SIGN_IN_FIRST, Refusal.SPENDER_LIMITED, Refusal.AGENT_LIMIT_REACHED),
+    ),
 )
 async def invite(request: AnyRequest) -> Envelope:
     """Another agent in the organization, with a token of its own."""
@@ -100,10 +119,15 @@ async def invite(request: AnyRequest) -> Envelope:
     house, actor = house_of(request), actor_of(request)
     newcomer = Newcomer(asked.agent_name, asked.runtime, asked.agent_contact)
     done = await identity.invite(house.sessions, actor, newcomer, now=house.clock())
-    return answer(request, people.signed_up(done), warnings=people.signup_warnings(done))
+    return answer(request, people.signed_up(done, claimed=actor.claimed), warnings=people.signup_warnings(done))
 
 
-@post("/v1/agents/{agent_id:str}/revoke", status_code=200, guards=[agents_only], opt=described("agents revoke"))
+@post(
+    "/v1/agents/{agent_id:str}/revoke",
+    status_code=200,
+    guards=[agents_only],
+    opt=described("agents revoke", refuses=(Refusal.WALLET_SIGN_IN_FIRST, Refusal.SPENDER_LIMITED, Refusal.LAST_AGENT)),
+)
 async def revoke_agent(request: AnyRequest, agent_id: FromPath[str]) -> Envelope:
     """End an agent of the organization and its tokens."""
     house, actor = house_of(request), actor_of(request)

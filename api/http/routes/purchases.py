@@ -17,7 +17,7 @@ from api.http.envelope import Envelope, answer
 from api.http.rate_limits import measured
 from api.http.reading import body_of, query_of
 from api.http.routes.catalog import quota_data
-from api.http.routes.describe import described
+from api.http.routes.describe import BUYING, CANCELING, described
 from api.http.views import purchases as views
 from api.http.views.purchases import Scene
 from api.wiring import House
@@ -37,7 +37,7 @@ from ledger import ids
     STRIPE_CHECKOUT.purchase_endpoint,
     status_code=200,
     guards=[agents_only, measured],
-    opt=described("credits buy", body=fields.BuyAsked),
+    opt=described("credits buy", body=fields.BuyAsked, refuses=BUYING),
 )
 async def buy_by_checkout(request: AnyRequest) -> Envelope:
     """A hosted page for a human. Grants nothing."""
@@ -48,7 +48,7 @@ async def buy_by_checkout(request: AnyRequest) -> Envelope:
     STRIPE_X402.purchase_endpoint,
     status_code=200,
     guards=[agents_only, measured],
-    opt=described("credits buy", body=fields.BuyAsked),
+    opt=described("credits buy", body=fields.BuyAsked, refuses=BUYING),
 )
 async def buy_by_deposit(request: AnyRequest) -> Envelope:
     """An address to send USDC to. Grants nothing."""
@@ -106,7 +106,7 @@ async def _learn_wanted(request: AnyRequest, refused: Refused, quote_id: UUID) -
     "/v1/credit-purchases/{payment_attempt_id:str}/cancel",
     status_code=200,
     guards=[agents_only, measured],
-    opt=described("credits cancel"),
+    opt=described("credits cancel", refuses=CANCELING),
 )
 async def cancel(request: AnyRequest, payment_attempt_id: FromPath[str]) -> Envelope:
     """End an attempt that nobody has paid. Repeating it changes nothing."""
@@ -119,7 +119,11 @@ async def cancel(request: AnyRequest, payment_attempt_id: FromPath[str]) -> Enve
     return answer(request, await _found(house, actor.organization_id, "payment_attempt_id", payment_attempt_id))
 
 
-@get("/v1/credit-purchases/status", guards=[agents_only], opt=described("credits status", query=fields.StatusAsked))
+@get(
+    "/v1/credit-purchases/status",
+    guards=[agents_only],
+    opt=described("credits status", query=fields.StatusAsked, refuses=(Refusal.NOT_FOUND,)),
+)
 async def show_status(request: AnyRequest) -> Envelope:
     """A purchase by any one of its references; without one, the balance."""
     reference = query_of(request, fields.StatusAsked).reference

@@ -18,6 +18,7 @@ from api.http.views import quotes as views
 from billing import quotes
 from billing.database import snapshot
 from billing.packs import Wanted
+from billing.refusals import Refusal
 from ledger import statements
 
 
@@ -25,7 +26,11 @@ from ledger import statements
     "/v1/credit-quotes",
     status_code=200,
     guards=[agents_only, measured],
-    opt=described("credits quote", body=fields.QuoteAsked),
+    opt=described(
+        "credits quote",
+        body=fields.QuoteAsked,
+        refuses=(Refusal.CREDIT_QUOTE_CONFLICT, Refusal.PAYMENT_METHOD_UNAVAILABLE),
+    ),
 )
 async def quote(request: AnyRequest) -> Envelope:
     """Price and terms under a key: the same key and terms give the same quote. Moves no balance."""

@@ -20,6 +20,7 @@ from api.http.routes.describe import described
 from api.http.views import people, signing_in
 from api.native import Native
 from billing import wallets
+from billing.claim_states import owner_of
 from billing.database import snapshot
 from billing.identity import Actor
 from billing.refusals import Refusal, Refused
@@ -31,6 +32,17 @@ from rails.x402.messages import PAYMENT_REQUIRED
 from rails.x402.signing_in import HEADER, SignIn, digest_of, disagreement, message_of, parse
 from rails.x402.terms import METHOD_ID, Malformed
 
+_REFUSES: Final = (
+    Refusal.INVALID_ARGUMENTS,
+    Refusal.AUTH_REQUIRED,
+    Refusal.SIGN_IN_REFUSED,
+    Refusal.SIGN_IN_REQUIRED,
+    Refusal.NOT_FOUND,
+    Refusal.WALLET_SIGN_IN_FIRST,
+    Refusal.STATE_CONFLICT,
+    Refusal.PAYMENT_METHOD_UNAVAILABLE,
+    Refusal.RATE_LIMITED,
+)
 _IN_WORDS: Final = {
     "invalid_siwx_domain_mismatch": "the text was signed for another domain",
     "invalid_siwx_uri_mismatch": "the text was signed for another address than this service's",
@@ -44,7 +56,7 @@ _IN_WORDS: Final = {
 }
 
 
-@post(signing_in.PATH, status_code=200, opt=described("x402 sign-in"))
+@post(signing_in.PATH, status_code=200, opt=described("x402 sign-in", refuses=_REFUSES))
 async def sign_in(request: AnyRequest) -> Envelope | Answer:
     """A new token for the agent of the wallet that signs; its older ones end at once.
 
@@ -67,18 +79,21 @@ async def sign_in(request: AnyRequest) -> Envelope | Answer:
             house.sessions, actor, network=wallet.network, address=address, nonce=asked.nonce, now=house.clock()
         )
         return envelope.answer(
-            request, people.linked(actor, wallet), actor=people.as_actor(actor.agent_id, actor.organization_id)
+            request,
+            people.linked(actor, wallet),
+            actor=people.as_actor(actor.agent_id, actor.organization_id, claimed=actor.claimed),
         )
     done = await wallets.sign_in(
         house.sessions, network=wallet.network, address=address, nonce=asked.nonce, now=house.clock()
     )
     async with snapshot(house.sessions) as session:
         balance = await statements.balance(session, done.agent.organization_id, house.clock())
+        claimed = await owner_of(session, done.agent.organization_id) is not None
     return envelope.answer(
         request,
-        people.signed_in(done, wallet, balance),
+        people.signed_in(done, wallet, balance, claimed=claimed),
         warnings=[people.SHOWN_ONCE],
-        actor=people.as_actor(done.agent.id, done.agent.organization_id),
+        actor=people.as_actor(done.agent.id, done.agent.organization_id, claimed=claimed),
     )
 
 

@@ -12,10 +12,11 @@ from api.http.authentication import allowed
 from api.http.context import AnyRequest, house_of, principal_of
 from api.http.envelope import Envelope, answer
 from api.http.reading import body_of
-from api.http.routes.describe import described
+from api.http.routes.describe import POSTING, SPENDING, described
 from api.http.views import spending as views
 from billing import spending
 from billing.database import snapshot
+from billing.refusals import Refusal
 from billing.scopes import Scope
 from billing.spending import on_behalf, parsed
 from billing.standing import require_agent
@@ -23,7 +24,10 @@ from ledger.outcomes import Outcome
 
 
 @post(
-    "/v1/spends", status_code=200, guards=[allowed(Scope.SPEND)], opt=described("spends make", body=fields.SpendAsked)
+    "/v1/spends",
+    status_code=200,
+    guards=[allowed(Scope.SPEND)],
+    opt=described("spends make", body=fields.SpendAsked, refuses=SPENDING),
 )
 async def spend(request: AnyRequest) -> Envelope:
     """Spend credits at once."""
@@ -40,7 +44,7 @@ async def spend(request: AnyRequest) -> Envelope:
     "/v1/refunds-of-spends",
     status_code=200,
     guards=[allowed(Scope.GRANT)],
-    opt=described("spends refund", body=fields.RefundAsked),
+    opt=described("spends refund", body=fields.RefundAsked, refuses=(*POSTING, Refusal.AMOUNT_EXCEEDS_REST)),
 )
 async def refund_spend(request: AnyRequest) -> Envelope:
     """Give credits of a spend or a capture back; in parts, and never more than was spent."""

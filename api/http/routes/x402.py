@@ -27,7 +27,7 @@ from api.http.context import AnyRequest, Asked, actor_of, house_of, sets_asked
 from api.http.envelope import Answer, answer
 from api.http.rate_limits import count_payment, measured
 from api.http.reading import body_of
-from api.http.routes.describe import described
+from api.http.routes.describe import BUYING, PRESENTING, described
 from api.http.views import people
 from api.http.views import x402 as views
 from api.http.views.purchases import Scene
@@ -65,7 +65,7 @@ NO_STORE: Final = {"cache-control": "no-store"}
     X402.purchase_endpoint,
     status_code=200,
     guards=[agents_only, measured],
-    opt=described("credits buy", body=fields.BuyAsked),
+    opt=described("credits buy", body=fields.BuyAsked, refuses=(*BUYING, *PRESENTING, Refusal.STATE_CONFLICT)),
 )
 async def buy(request: AnyRequest) -> Response[Any]:
     """Pay a quote from a wallet. Unpaid: 402 with what to sign, and nothing is owed."""
@@ -110,7 +110,11 @@ async def buy(request: AnyRequest) -> Response[Any]:
     return await _settled(request, native, claimed, actor)
 
 
-@post("/v1/x402/top-up/{pack_id:str}", status_code=200, opt=described("credits top-up"))
+@post(
+    "/v1/x402/top-up/{pack_id:str}",
+    status_code=200,
+    opt=described("credits top-up", refuses=(*PRESENTING, Refusal.AUTH_REQUIRED, Refusal.INVALID_ARGUMENTS)),
+)
 async def top_up(request: AnyRequest, pack_id: FromPath[str]) -> Response[Any]:
     """Buy a pack from a wallet, with no quote and no account: a new wallet gets an organization, agent and token.
 
@@ -149,7 +153,7 @@ async def top_up(request: AnyRequest, pack_id: FromPath[str]) -> Response[Any]:
     return await _settled(request, native, claimed, actor)
 
 
-@get("/v1/x402/payments/{payment_attempt_id:str}", opt=described("credits status"))
+@get("/v1/x402/payments/{payment_attempt_id:str}", opt=described("credits status", refuses=(Refusal.RATE_LIMITED,)))
 async def show_payment(request: AnyRequest, payment_attempt_id: FromPath[str]) -> Response[Any]:
     """The state of a payment over x402, for whoever knows its attempt's id. Tells nothing else."""
     count_payment(request)
@@ -385,7 +389,7 @@ def _answered(
 ) -> Answer:
     actor = None
     if token is not None and row is not None:
-        actor = people.as_actor(ids.parse("agt", data["agent_id"]), row.organization_id)
+        actor = people.as_actor(ids.parse("agt", data["agent_id"]), row.organization_id, claimed=False)
     return Answer(answer(request, data, warnings=warnings or [], actor=actor), status_code=status_code, headers=headers)
 
 

@@ -15,15 +15,27 @@ def caps(organization_id: UUID, agent_id: UUID, found: Allowance | None) -> dict
     return {
         "organization_id": external("org", organization_id),
         "agent_id": external("agt", agent_id),
+        **pause(found),
+        "caps": windows(found),
+    }
+
+
+def pause(found: Allowance | None) -> dict[str, Any]:
+    """Whether the agent may spend at all, and since when is counted what it spends."""
+    return {
         "paused": found.paused if found is not None else False,
         "counted_since": at(found.total.began_at) if found is not None else None,
-        "caps": {
-            "per_spend": {"limit": found.per_spend if found is not None else None},
-            "per_hour": _window(found.per_hour if found is not None else None),
-            "per_day": _window(found.per_day if found is not None else None),
-            "per_month": _window(found.per_month if found is not None else None),
-            "total": _window(found.total if found is not None else None),
-        },
+    }
+
+
+def windows(found: Allowance | None) -> dict[str, Any]:
+    """Each cap, what was used of it, and when it frees up."""
+    return {
+        "per_spend": {"limit": found.per_spend if found is not None else None},
+        "per_hour": _window(found.per_hour if found is not None else None),
+        "per_day": _window(found.per_day if found is not None else None),
+        "per_month": _window(found.per_month if found is not None else None),
+        "total": _window(found.total if found is not None else None),
     }
 
 

@@ -112,7 +112,7 @@ def _recommended_quote(method: Method, offer: Offer, commands: Commands, *, live
     quote, buy = commands.quote(default_terms(offer, method)), commands.buy(method_id=method.method_id)
     return {
         "purpose": "quote_credit_top_up",
-        "recommendation_reason": SELF_FUND if method.agent_settleable else "human_checkout_handoff",
+        "recommendation_reason": reason_for(method),
         "method_id": method.method_id,
         "pack_id": offer.default_pack_id,
         "command": command_of(quote),
@@ -129,17 +129,22 @@ def _recommended_quote(method: Method, offer: Offer, commands: Commands, *, live
     }
 
 
+def reason_for(method: Method) -> str:
+    """Why a method is recommended: the agent can settle it by itself, or else a human has to be asked."""
+    return SELF_FUND if method.agent_settleable else "human_checkout_handoff"
+
+
 def path_of(method: Method) -> str:
     """How money comes over a method, in the contract's words."""
     return SELF_FUND if method.agent_settleable else "human_payment_handoff"
 
 
 def quote_effect() -> dict[str, Any]:
-    """What a quote does: nothing to anybody's money."""
+    """What a quote does: nothing to anybody's money. The public client calls the quote itself a payment object."""
     return {
         "label": "live_money_quote_no_charge",
         "no_spend": True,
-        "payment_object": False,
+        "payment_object": True,
         "credit_debit": False,
         "media_write": False,
     }

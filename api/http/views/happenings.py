@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 from api.http.views.plain import at
+from billing.feed import Page
 from billing.tables import ActivityEvent
 from ledger.ids import external
 
@@ -28,12 +28,10 @@ def event_view(event: ActivityEvent) -> dict[str, Any]:
     }
 
 
-def events_page(events: Sequence[ActivityEvent], *, limit: int) -> dict[str, Any]:
-    """At most `limit` of `events`, newest first; `events` holds one more when there are more."""
-    page = events[:limit]
-    more = len(events) > limit
+def events_page(page: Page) -> dict[str, Any]:
+    """Some events, newest first. A page may come short, even empty, and still have a `next_cursor`."""
     return {
-        "events": [event_view(event) for event in page],
-        "next_cursor": external("evt", page[-1].id) if more else None,
+        "events": [event_view(event) for event in page.events],
+        "next_cursor": page.following.text() if page.following is not None else None,
         "source": SOURCE,
     }

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from api.http.views.plain import at, at_or_none, limits
+from api.http.views.plain import at, at_or_none, expiry, limits, lot_name
 from api.http.views.spending import posted_view
 from ledger.chart import BY_CODE
 from ledger.ids import external
@@ -79,12 +79,8 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "currency": entry.currency,
         "amount": entry.amount,
         "balance_after": entry.balance_after,
-        "lot_id": _lot(entry.lot) if entry.lot is not None else None,
+        "lot_id": lot_name(entry.lot) if entry.lot is not None else None,
     }
-
-
-def _lot(number: int) -> str:
-    return f"lot_{number}"
 
 
 def _of_operation(row: OperationRow) -> dict[str, Any]:
@@ -160,15 +156,6 @@ def balance_ahead(
 ) -> dict[str, Any]:
     """What can be spent now or at a time to come, and at most `limit` of what expires until then, soonest first."""
     return balance(book, found, moment) | {
-        "expires": [_expiry(expiry) for expiry in expiring[:limit]],
+        "expires": [expiry(each) for each in expiring[:limit]],
         "more_expires": len(expiring) > limit,
-    }
-
-
-def _expiry(expiry: Expiry) -> dict[str, Any]:
-    return {
-        "expires_at": at(expiry.expires_at),
-        "credits": expiry.credits,
-        "cause": expiry.cause,
-        "lot_id": _lot(expiry.lot),
     }

@@ -8,14 +8,13 @@ from typing import Any, Final
 from uuid import UUID
 
 from api.http.views.plain import at, at_or_none, limits
+from billing.claim_states import CLAIMED, UNCLAIMED
 from billing.identity import Actor, Rotated, SignedUp
 from billing.tables import Agent
 from billing.wallets import SignedIn
 from ledger.ids import external
 from ledger.statements import Balance
 
-CLAIM_STATE: Final = "unclaimed"
-"""Agents are not claimed by people in this service, so all of them stand where the contract begins."""
 TOKEN_CLASS: Final = "restricted"  # noqa: S105 - the name of a class of tokens
 GRANTS: Final = (
     "credits.read",
@@ -28,6 +27,8 @@ GRANTS: Final = (
     "agents.read",
     "agents.invite",
     "agents.revoke",
+    "claims.request",
+    "feedback.create",
 )
 SHOWN_ONCE: Final = (
     "hosted restricted token is returned once; store it in the agent runtime secret store and never paste it into "
@@ -40,17 +41,21 @@ MADE_NONE: Final = (
 )
 
 
-def as_actor(agent_id: UUID, organization_id: UUID) -> dict[str, Any]:
-    """The `actor` of an answer."""
+def as_actor(agent_id: UUID, organization_id: UUID, *, claimed: bool) -> dict[str, Any]:
+    """The `actor` of an answer. `claimed`: a human owns its organization."""
     return {
         "actor_type": "agent",
         "actor_id": external("agt", agent_id),
         "organization_id": external("org", organization_id),
-        "claim_state": CLAIM_STATE,
+        "claim_state": _claim_state(claimed=claimed),
     }
 
 
-def signed_up(done: SignedUp) -> dict[str, Any]:
+def _claim_state(*, claimed: bool) -> str:
+    return CLAIMED if claimed else UNCLAIMED
+
+
+def signed_up(done: SignedUp, *, claimed: bool) -> dict[str, Any]:
     """A new or rotated agent with its token, if one was wanted."""
     agent = done.agent
     return {
@@ -66,7 +71,7 @@ def signed_up(done: SignedUp) -> dict[str, Any]:
         "agent_name": agent.name,
         "runtime": agent.runtime,
         "agent_contact": agent.contact,
-        "claim_state": CLAIM_STATE,
+        "claim_state": _claim_state(claimed=claimed),
         "storage": {"server": "hash_only"},
     }
 
@@ -95,7 +100,7 @@ class Wallet:
         return {"network": self.network, "address": self.address}
 
 
-def signed_in(done: SignedIn, wallet: Wallet, balance: Balance) -> dict[str, Any]:
+def signed_in(done: SignedIn, wallet: Wallet, balance: Balance, *, claimed: bool) -> dict[str, Any]:
     """The agent of the wallet that signed, with its new token; all older ones ended as it was made."""
     agent = done.agent
     return {
@@ -109,7 +114,7 @@ def signed_in(done: SignedIn, wallet: Wallet, balance: Balance) -> dict[str, Any
         "organization_id": external("org", agent.organization_id),
         "agent_name": agent.name,
         "runtime": agent.runtime,
-        "claim_state": CLAIM_STATE,
+        "claim_state": _claim_state(claimed=claimed),
         "storage": {"server": "hash_only"},
         "wallet": wallet.view(),
         "limits": limits(balance),
@@ -129,7 +134,7 @@ def linked(actor: Actor, wallet: Wallet) -> dict[str, Any]:
         "organization_id": external("org", actor.organization_id),
         "agent_name": actor.agent_name,
         "runtime": actor.runtime,
-        "claim_state": CLAIM_STATE,
+        "claim_state": _claim_state(claimed=actor.claimed),
         "wallet": wallet.view(),
     }
 
@@ -145,15 +150,16 @@ def signup_warnings(done: SignedUp) -> list[str]:
     return warnings
 
 
-def whoami(actor: Actor) -> dict[str, Any]:
-    """The agent behind a token."""
+def whoami(actor: Actor, *, claim_state: str, claim_request_state: str) -> dict[str, Any]:
+    """The agent behind a token, and whether a human owns its organization or was offered to."""
     return {
         "authenticated": True,
         "session_origin": "bearer_token",
         "token_status": "active",
         "token_class": TOKEN_CLASS,
         "token_created_at": at(actor.token_created_at),
-        "claim_state": CLAIM_STATE,
+        "claim_state": claim_state,
+        "claim_request_state": claim_request_state,
         "agent": {
             "agent_id": external("agt", actor.agent_id),
             "agent_name": actor.agent_name,

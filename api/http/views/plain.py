@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from ledger.ids import external
-from ledger.statements import Balance
+from ledger.statements import Balance, Expiry
 from ledger.tables import OperationRow
 
 CREDIT_UNIT_CENTS: Final = 1
@@ -36,6 +36,21 @@ def limits(balance: Balance) -> dict[str, Any]:
     }
     rare = {"frozen_credits": balance.frozen, "owed_credits": balance.owed}
     return found | {name: credits_ for name, credits_ in rare.items() if credits_ > 0}
+
+
+def lot_name(number: int) -> str:
+    """A lot, as it is named in every answer."""
+    return f"lot_{number}"
+
+
+def expiry(found: Expiry) -> dict[str, Any]:
+    """Credits that will expire, and when."""
+    return {
+        "expires_at": at(found.expires_at),
+        "credits": found.credits,
+        "cause": found.cause,
+        "lot_id": lot_name(found.lot),
+    }
 
 
 def published_head(operation: OperationRow) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from api.http import calls
 from api.http.commands import Commands, Step, purchase_key, suggestions
 from api.http.views import actions, quotes
 from api.http.views.plain import at, limits, published_head
@@ -58,7 +59,7 @@ def bought(found: Status, attempt: PaymentAttempt, scene: Scene) -> dict[str, An
         **_rail(found, attempt, scene),
         "receipt": _receipt(found.receipt, found.operation),
         "next": _next(found, scene),
-        "next_actions": _next_actions(found, scene, path="data.stripe_x402.payable_instructions"),
+        "next_actions": _next_actions(found, scene, inside="data"),
     }
 
 
@@ -78,7 +79,24 @@ def status(found: Status, scene: Scene) -> dict[str, Any]:
         "reversals": [_reversal(row) for row in found.reversed.rows],
         "limits": limits(found.balance),
         "next": _next(found, scene),
-        "next_actions": _next_actions(found, scene, path="data.payment_attempt.stripe_x402.payable_instructions"),
+        "next_actions": _next_actions(found, scene, inside="data.payment_attempt"),
+    }
+
+
+def unpaid(found: Status, scene: Scene, *, inside: str) -> dict[str, Any]:
+    """A purchase that is not paid yet, in short, for an answer that has it under the path `inside`."""
+    quote = found.quote
+    return {
+        "state": _state(found, scene),
+        "quote_id": external("quote", quote.id),
+        "credits": quote.credits,
+        "amount_cents": quote.price_cents,
+        "currency": quote.currency,
+        "accepted_payment_method": quote.payment_method,
+        "live_money": quote.live_money,
+        "payment_attempt": _attempt(found, found.attempt, scene) if found.attempt else None,
+        "next": _next(found, scene),
+        "next_actions": _next_actions(found, scene, inside=f"{inside}.payment_attempt"),
     }
 
 
@@ -243,7 +261,7 @@ def _is_buyable(found: Status, scene: Scene) -> bool:
     return quote_state(found.quote, scene.now) == "created" and not is_open
 
 
-def _buy_key(found: Status, scene: Scene) -> str:
+def buy_key(found: Status, scene: Scene) -> str:
     """The stable key for the first purchase; another when that key would only replay an attempt that has ended."""
     return scene.fresh_key if found.attempt else purchase_key(external("quote", found.quote.id))
 
@@ -251,27 +269,32 @@ def _buy_key(found: Status, scene: Scene) -> str:
 def _buy_step(found: Status, scene: Scene) -> Step:
     quote = found.quote
     return scene.commands.buy(
-        method_id=quote.payment_method, quote_id=external("quote", quote.id), key=_buy_key(found, scene)
+        method_id=quote.payment_method, quote_id=external("quote", quote.id), key=buy_key(found, scene)
     )
 
 
-def _next_actions(found: Status, scene: Scene, *, path: str) -> dict[str, Any]:
+def _next_actions(found: Status, scene: Scene, *, inside: str) -> dict[str, Any]:
+    """What to run next. `inside` is the path at which what only one rail has stands in the answer."""
     if _is_buyable(found, scene):
-        buy = quotes.recommended_buy(found.quote, scene.commands, key=_buy_key(found, scene))
+        buy = quotes.recommended_buy(found.quote, scene.commands, key=buy_key(found, scene))
         return {"recommended_buy": buy}
-    if isinstance(found.action, DepositAction) and found.attempt is not None:
-        return {"recommended_settlement": _recommended_settlement(found.attempt, scene, path)}
+    if isinstance(found.action, DepositAction | X402Action) and found.attempt is not None:
+        return {"recommended_settlement": _recommended_settlement(found.attempt, scene, inside)}
     return {}
 
 
-def _recommended_settlement(attempt: PaymentAttempt, scene: Scene, path: str) -> dict[str, Any]:
-    attempt_id = external("payatt", attempt.id)
+def _recommended_settlement(attempt: PaymentAttempt, scene: Scene, inside: str) -> dict[str, Any]:
+    """How a wallet pays: what stands at the path, by a transfer, or else signed and sent with `request`."""
+    attempt_id, quote_id = external("payatt", attempt.id), external("quote", attempt.quote_id)
+    native = attempt.method == X402.method_id
+    path = f"{inside}.x402.accepts" if native else f"{inside}.stripe_x402.payable_instructions"
     return {
-        "purpose": "settle_stripe_x402_credit_top_up",
-        "quote_id": external("quote", attempt.quote_id),
+        "purpose": f"settle_{METHODS[attempt.method].provider_flag}_credit_top_up",
+        "quote_id": quote_id,
         "payment_attempt_id": attempt_id,
         "method_id": attempt.method,
         "payable_instructions_path": path,
+        "request": calls.buy(attempt.method, quote_id, key=attempt.idempotency_key) if native else None,
         "status_command": scene.commands.status_of_attempt(attempt_id),
         "quota_command": scene.commands.quota(),
         "command_effect": {

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from api.http.commands import PAYMENT_ATTEMPT_ID, Commands, call_of, command_of, purchase_key
-from api.http.views.catalog import pack_view
+from api.http.views.catalog import pack_view, reason_for
 from api.http.views.plain import at
 from billing import quotes
 from billing.packs import METHODS, NotForSale, Offer
@@ -63,6 +63,7 @@ def recommended_buy(quote: CreditQuote, commands: Commands, *, key: str) -> dict
     buy = commands.buy(method_id=method.method_id, quote_id=quote_id, key=key)
     return {
         "purpose": "complete_credit_top_up",
+        "recommendation_reason": reason_for(method),
         "quote_id": quote_id,
         "method_id": method.method_id,
         "provider": method.provider_flag,
@@ -79,11 +80,18 @@ def recommended_buy(quote: CreditQuote, commands: Commands, *, key: str) -> dict
         "requires_browser": method.requires_browser,
         "agent_settleable": method.agent_settleable,
         "human_handoff_required": not method.agent_settleable,
-        "command_effect": {
-            "label": "live_money_payment_attempt_requires_completion",
-            "no_spend": True,
-            "payment_object": True,
-            "credit_debit": False,
-            "media_write": False,
-        },
+        "command_effect": buy_effect(),
+    }
+
+
+def buy_effect() -> dict[str, Any]:
+    """What a purchase does: it moves nothing yet, and is made only by who may spend, as the client's documents say."""
+    return {
+        "label": "live_money_payment_attempt_requires_completion",
+        "no_spend": False,
+        "payment_object": True,
+        "payment_attempt": True,
+        "wallet_settlement": False,
+        "credit_debit": False,
+        "media_write": False,
     }

@@ -13,7 +13,7 @@ from typing import Any, Final
 from api.http.commands import Commands, suggestions
 from api.http.views.catalog import preferred_method
 from api.http.views.plain import at, at_or_none, limits
-from api.http.views.quota import top_up
+from api.http.views.quota import LOW_CREDITS, Outlook, top_up
 from billing.packs import METHODS, Offer
 from billing.principals import Principal
 from billing.spending import CapNow, what_to_buy
@@ -163,7 +163,8 @@ def buying(
     standing: Standing, offer: Offer, reasons: Mapping[str, str | None], commands: Commands, *, in_full: bool
 ) -> dict[str, Any]:
     """What to run to have the credits that are missing: nothing when they have come meanwhile."""
-    found: dict[str, Any] = {"top_up": top_up(standing.balance, offer, reasons, commands)} if in_full else {}
+    little = Outlook(low_credits=max(LOW_CREDITS, standing.required))
+    found: dict[str, Any] = {"top_up": top_up(standing.balance, offer, reasons, commands, little)} if in_full else {}
     method = preferred_method(reasons)
     if standing.missing and method is not None:
         others = [each for each in METHODS.values() if each is not method and reasons[each.method_id] is None]
