@@ -151,13 +151,14 @@ async def switch(sessions: Sessions, owned: Owned, to: UUID, *, now: datetime) -
     """End this session and begin one with another organization that the same contact owns; what its cookie holds.
 
     It ends when the old one would have: who keeps going to and fro stays no longer than one session. Raises
-    `Refused(NOT_FOUND)` for any other organization.
+    `Refused`: NOT_FOUND for any other organization, AUTH_REQUIRED for a session that has ended since.
     """
     async with sessions() as session, session.begin():
         owner = await owner_of(session, to)
         if owner is None or owner.contact != owned.contact:
             raise Refused(Refusal.NOT_FOUND, "there is no such organization")
-        await _end(session, owned, now)
+        if not await _end(session, owned, now):
+            raise Refused(Refusal.AUTH_REQUIRED)
         return begin(session, owner, now=now, expires_at=owned.expires_at)
 
 
@@ -246,10 +247,11 @@ async def _others(session: AsyncSession, owned: Owned) -> Sequence[Owner]:
     return (await session.exec(query.order_by(col(Owner.id)).limit(ORGANIZATIONS_MAX))).all()
 
 
-async def _end(session: AsyncSession, owned: Owned, now: datetime) -> None:
+async def _end(session: AsyncSession, owned: Owned, now: datetime) -> bool:
+    """End the session, behind its row's lock; whether it lived until now."""
     row = update(OwnerSession).where(
         col(OwnerSession.organization_id) == owned.organization_id,
         col(OwnerSession.id) == owned.session_id,
         col(OwnerSession.ended_at).is_(None),
     )
-    await session.exec(row.values(ended_at=now))
+    return bool((await session.exec(row.values(ended_at=now).returning(col(OwnerSession.id)))).first())

@@ -10,8 +10,10 @@ from pydantic import SecretStr
 
 from api.http.routes import owners
 from api.settings import Settings
+from billing import owning
 from billing.claims import LINKS_PER_CONTACT
-from tests.giving import give
+from billing.refusals import Refusal, Refused
+from tests.giving import give, in_house
 from tests.mailing import ask
 from tests.service import Agent, error_of, new_agent, new_contact
 from tests.warm import house_of
@@ -236,3 +238,21 @@ def test_an_owner_sees_what_was_paid_for_page_by_page(town):
     assert 'id="older"' not in page
     assert human.get("/owner?limit=0").status_code == 400
     assert human.get("/owner?cursor=x").status_code == 400
+
+
+def test_a_session_that_was_ended_meanwhile_does_not_go_on_in_another_organization(town):
+    _, human, contact = town.owned()
+    second = new_agent(town.http)
+    ask(second, contact)
+    human.claims(town.mailer.link(contact, number=2))
+    cookie = human.client.cookies["purser-owner"]
+
+    async def meanwhile(house):
+        async with house.sessions() as session:
+            owned = await owning.of_cookie(session, cookie, now=house.clock())
+        await owning.end_session(house.sessions, owned, now=house.clock())
+        with pytest.raises(Refused) as error:
+            await owning.switch(house.sessions, owned, owned.organization_id, now=house.clock())
+        return error.value.refusal
+
+    assert in_house(town.service.database, meanwhile) is Refusal.AUTH_REQUIRED
