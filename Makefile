@@ -11,10 +11,11 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 PYTEST := $(PY) -m pytest -n 3 --dist worksteal -rs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve buy test run-tests test-long soak bench check-format check-lint check-types check-architecture format lock clean
+.PHONY: help demo demo-finance serve buy test run-tests test-long soak bench check-format check-lint check-types check-architecture format lock clean
 
 help: ## print this list
 	@echo "make demo       walk agents through every rail, on a service that is removed afterwards"
+	@echo "make demo-finance  let a month of business pass, reconcile, close, export and audit it; under two minutes"
 	@echo "make serve      run the service in ./.purser until Ctrl-C; options: make serve ARGS='--port 9000'"
 	@echo "make buy        buy from 'make serve ARGS=--local-chain' with the stock x402 client, and spend; CLIENT=javascript"
 	@echo "make test       format, lint, types, architecture and tests; at most 10 minutes"
@@ -27,6 +28,10 @@ help: ## print this list
 
 demo: .venv/.runtime
 	@$(PY) -m api.cli demo
+
+# bean-check, which audits the export, comes with what the tests need.
+demo-finance: .venv/.test
+	@$(PY) -m api.cli demo-finance
 
 serve: .venv/.runtime
 	@exec $(PY) -m api.cli serve $(ARGS)

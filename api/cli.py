@@ -17,10 +17,24 @@ import typer
 from rich.markup import escape
 
 from api import demo, logs, worker
-from api.command_line import backup, books, hooks, keys, operators, people
+from api.command_line import (
+    backup,
+    books,
+    exceptions,
+    exports,
+    hooks,
+    keys,
+    operators,
+    people,
+    periods,
+    receipts,
+    reconciling,
+    treasury,
+)
 from api.command_line.attached import DataDir, in_house
 from api.command_line.banner import banner
 from api.command_line.console import complain, console, visible
+from api.demo import finance as finance_demo
 from api.http.routes.health import VERSION
 from api.http.views.hooks import told
 from api.postgres.unavailable import PostgresUnavailable
@@ -209,6 +223,12 @@ def keys_revoke(key_id: str, data_dir: DataDir = None) -> None:
 operators.add_to(app)
 people.add_to(app)
 hooks.add_to(app)
+reconciling.add_to(app)
+exceptions.add_to(app)
+treasury.add_to(app)
+receipts.add_to(app)
+exports.add_to(app)
+periods.add_to(app)
 
 
 @app.command("books")
@@ -270,6 +290,12 @@ def print_version() -> None:
 def run_demo() -> None:
     """Walk agents through every rail, on a service of its own that is removed afterwards."""
     raise typer.Exit(demo.run())
+
+
+@app.command("demo-finance")
+def run_demo_finance() -> None:
+    """Let a month of business pass, reconcile and close it, and write its export to ./.purser/exports."""
+    raise typer.Exit(finance_demo.run())
 
 
 @contextmanager

@@ -10,11 +10,13 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from billing.packs import STANDARD_PACKS, Offer, Pack
+from finance.receipt_signing import Keyring, public_key, signing_key
 from rails.evm.networks import BASE, NETWORKS
 
 
@@ -27,6 +29,18 @@ class PackSetting(BaseModel, extra="forbid"):
 
 
 PaymentMethodType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (LookupError, ValueError, OSError):
+        if name != "UTC":
+            raise ValueError("is no time zone that this machine knows, such as Europe/Berlin") from None
+    return name
+
+
+TimeZone = Annotated[str, AfterValidator(_known_zone)]
 _STANDARD = [PackSetting(pack_id=pack.pack_id, name=pack.name, credits=pack.credits) for pack in STANDARD_PACKS]
 
 
@@ -114,8 +128,14 @@ class Settings(BaseSettings):
     attempt_ttl_s: int = Field(86_400, ge=3600, le=604_800, description="seconds that an attempt can be paid")
     checkout_session_ttl_s: int = Field(7200, ge=3600, le=86_000, description="seconds that one hosted page lives")
 
+    time_zone: TimeZone = Field(
+        "UTC", description="zone in which commands print times; the books' days are UTC, always"
+    )
     price_list: Path | None = Field(
         None, description="file with what can be bought with credits (docs/price-list.md); without it, a built-in one"
+    )
+    account_map: Path | None = Field(
+        None, description="file with the accounts and columns of an accounting package (docs/finance.md), for exports"
     )
     executor_url: str | None = Field(
         None, description="where jobs are carried out (docs/executor.md); without it, the sandbox's placeholder"
@@ -144,6 +164,19 @@ class Settings(BaseSettings):
     outbound_timeout_s: float = Field(10, gt=0, le=30, description="seconds to wait for a receiver of webhooks")
     webhook_deliveries_kept_days: int = Field(
         14, ge=4, le=365, description="days for which webhooks that were sent can be looked at and replayed"
+    )
+
+    finance_second_approval_cents: int = Field(
+        100_00, ge=0, description="adjustments above this need a second key holder, in cents (docs/finance.md)"
+    )
+    finance_bank_days: int = Field(
+        5, ge=0, le=60, description="days after its arrival in which a payout must stand on the bank's statement"
+    )
+    receipt_key: SecretStr | None = Field(
+        None, description="seed of the key that signs receipts, from `purser receipt make-key`; without it, unsigned"
+    )
+    receipt_keys_retired: Annotated[list[str], NoDecode] = Field(
+        [], max_length=100, description="public keys that signed receipts before, in base64, separated by commas"
     )
 
     body_bytes_max: int = Field(65_536, ge=1024, description="largest body of an agent's request")
@@ -211,6 +244,7 @@ class Settings(BaseSettings):
         "x402_rpc_url",
         "x402_facilitator_url",
         "x402_facilitator_token",
+        "receipt_key",
         mode="after",
     )
     @classmethod
@@ -223,11 +257,24 @@ class Settings(BaseSettings):
         "checkout_payment_methods",
         "executor_secrets",
         "claim_sender_secrets",
+        "receipt_keys_retired",
         mode="before",
     )
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("receipt_key", mode="after")
+    @classmethod
+    def _is_seed(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            signing_key(value.get_secret_value())
+        return value
+
+    @field_validator("receipt_keys_retired", mode="after")
+    @classmethod
+    def _are_public_keys(cls, value: list[str]) -> list[str]:
+        return [public_key(one).text for one in value]
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -282,6 +329,14 @@ class Settings(BaseSettings):
         if self.stripe_secret_key is None:
             return self.x402_network == BASE.caip2
         return self.stripe_secret_key.get_secret_value().startswith(("sk_live_", "rk_live_"))
+
+    def receipt_keys(self) -> Keyring:
+        """What receipts are signed with, and checked."""
+        seed = self.receipt_key
+        return Keyring(
+            signing_key(seed.get_secret_value()) if seed is not None else None,
+            tuple(public_key(one) for one in self.receipt_keys_retired),
+        )
 
     def offer(self) -> Offer:
         """What is sold, for billing."""

@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api import native, outside
+from api import account_map, native, outside
 from api.alarms import Alarms
 from api.metrics import LaneMetrics
 from api.native import Native
@@ -27,6 +27,8 @@ from billing.database import ANSWER_TIMEOUT_S, Sessions, connector, engine, sess
 from billing.packs import STRIPE_CHECKOUT, STRIPE_X402, X402
 from billing.purchases import Place
 from billing.requests import Clock
+from finance.exporting.account_maps import AccountMap
+from finance.receipt_signing import Keyring
 from ledger.lane import Lane
 from rails.rail import Rail
 from rails.stripe_checkout.messages import Terms
@@ -78,6 +80,10 @@ class House:
     """The hot path into the books. It takes operations while the application runs."""
     metrics: LaneMetrics
     bearers: Bearers
+    receipt_keys: Keyring = field(default_factory=Keyring, repr=False)
+    """What receipts are signed with, and checked."""
+    account_map: AccountMap | None = None
+    """How an accounting package of the operator's own calls our accounts."""
     clock: Clock = now
     alarms: Alarms = field(default_factory=Alarms, repr=False)
     """Which alerts last, as the worker of this process knows."""
@@ -200,6 +206,8 @@ def build(settings: Settings, *, clock: Clock = now, answer_timeout_s: int | Non
         lane=Lane(connector(database), metrics),
         metrics=metrics,
         bearers=Bearers(connector(database)),
+        receipt_keys=settings.receipt_keys(),
+        account_map=account_map.own(settings.account_map),
         clock=clock,
     )
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Final
 
 import structlog
@@ -32,6 +32,7 @@ from billing.subscriptions import pruning, spends, spreading
 from billing.subscriptions.delivering import Courier
 from billing.subscriptions.endpoints import ENDED_MAX
 from billing.subscriptions.spreading import Render
+from finance import recognizing
 from ledger.ids import external
 from rails.rail import OutcomeUnknown, ProviderRefused, RailUnavailable
 from webhooks import processing, routes
@@ -51,6 +52,7 @@ FREEZES_EVERY_S: Final = 5.0
 SPREADING_EVERY_S: Final = 0.5
 DELIVERING_EVERY_S: Final = 0.5
 PRUNING_EVERY_S: Final = 30.0
+RECOGNIZING_EVERY_S: Final = 300.0
 CALLS_END_WITHIN_S: Final = 1
 """Webhooks under way at the end have had `STOP_WITHIN_S` before that; what is cut off is sent again."""
 FREEZES_MAX: Final = 20
@@ -83,7 +85,7 @@ async def run(house: House, stop: asyncio.Event, *, render: Render) -> None:
     """
     courier = Courier(house.sessions, house.outside.door, clock=house.clock)
     crew = Crew(house.outside.desk)
-    chores = [*CHORES, *_events(house), _jobs(crew), *_webhooks(courier, render)]
+    chores = [*CHORES, *_events(house), _jobs(crew), *_webhooks(courier, render), _revenue()]
     tasks = [asyncio.create_task(_keep_doing(chore, house, stop), name=f"worker-{chore.name}") for chore in chores]
     try:
         await stop.wait()
@@ -271,6 +273,22 @@ def _webhooks(courier: Courier, render: Render) -> list[Chore]:
         return False
 
     return [Chore("spreading", spread, SPREADING_EVERY_S), Chore("delivering", deliver, DELIVERING_EVERY_S)]
+
+
+def _revenue() -> Chore:
+    """The chore that recognizes the revenue of each day once it is over. It remembers which day that was."""
+    done: date | None = None
+
+    async def recognize(house: House) -> bool:
+        nonlocal done
+        through = await recognizing.last_day_over(house.sessions)
+        if through != done:
+            found = await recognizing.recognize_all(house.sessions, through=through)
+            log.info("revenue_recognized", through=str(through), books=found.books, days=found.days)
+            done = through
+        return False
+
+    return Chore("revenue", recognize, RECOGNIZING_EVERY_S)
 
 
 async def _keep_doing(chore: Chore, house: House, stop: asyncio.Event) -> None:

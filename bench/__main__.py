@@ -9,6 +9,7 @@ from bench import (
     batches,
     batches_with_purchases,
     bytes_per_spend,
+    exporting,
     grants,
     growth,
     hot_book,
@@ -37,6 +38,7 @@ ROWS: Final = (
     bytes_per_spend.ROW,
     growth.ROW,
     verifying.ROW,
+    exporting.ROW,
     grants.ROW,
 )
 

@@ -18,7 +18,7 @@ an agent may spend), `fulfillment` (a payment becomes credits), `second_payments
 payments back. The package `settling` carries out payments that wallets have signed; their states stand in
 `settlement_states`, their rows in `settling_tables`; `wallets` signs payers in, and `founding` says what waits for the
 first sign-in. Humans: `claims` (how one comes to own an organization), `owning` (what it may do then), `claim_states`
-(what agents are told of it), `feedback`; their rows stand in `contact_tables`.
+(what agents are told of it), `feedback`, `erasing` (a contact is forgotten); their rows stand in `contact_tables`.
 Work: `pricing` (pure: what an operation costs), the package `jobs` carries it out (`job_states`, `job_tables`;
 `job_proofs`: jobs and books agree). The package `subscriptions` tells the product what happened; its rows stand in
 `outbound_tables`.

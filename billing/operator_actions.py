@@ -3,6 +3,8 @@
 An operator acts over HTTP with a key, whose id and holder are recorded, or on the command line. An act that was asked
 for with an idempotency key is recorded under it, once for each operator key: so a request that is sent twice acts once,
 also when both arrive at the same moment, because the second record cannot be written and takes its act back with it.
+Only a person's address that somebody wrote into a reason is struck out of a record, when that person is erased
+(`billing.erasing`).
 """
 
 from __future__ import annotations
@@ -50,6 +52,15 @@ class Act(enum.StrEnum):
     TEST_WEBHOOK_ENDPOINT = "test_webhook_endpoint"
     REPLAY_WEBHOOK = "replay_webhook"
     END_OWNERSHIP = "end_ownership"
+    ACKNOWLEDGE_EXCEPTION = "acknowledge_exception"
+    RESOLVE_EXCEPTION = "resolve_exception"
+    APPROVE_EXCEPTION = "approve_exception"
+    ERASE_CONTACT = "erase_contact"
+    CLOSE_PERIOD = "close_period"
+    REOPEN_PERIOD = "reopen_period"
+    MAKE_EXPORT = "make_export"
+    SOLD_USDC = "sold_usdc"
+    BOUGHT_ETHER = "bought_ether"
 
 
 @dataclass(frozen=True, slots=True)

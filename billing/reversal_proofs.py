@@ -87,19 +87,22 @@ CHECKS: Final = (
         None,
         """
         SELECT p.organization_id, p.kind || ' ' || p.external_id AS subject,
-               concat_ws(' ', 'has refunds of', r.refunds, 'and lost disputes of', r.lost, 'and posted',
-                         coalesce(s.refunded_cents, 0), 'and', coalesce(s.lost_cents, 0)) AS problem
+               concat_ws(' ', 'has refunds of', r.refunds, 'disputes of', r.disputed, 'and lost ones of', r.lost,
+                         'and posted', coalesce(s.refunded_cents, 0), coalesce(s.disputed_cents, 0), 'and',
+                         coalesce(s.lost_cents, 0)) AS problem
         FROM billing.external_payments AS p
         LEFT JOIN billing.reversal_standings AS s ON s.payment_kind = p.kind AND s.payment_id = p.external_id
         CROSS JOIN LATERAL (
           SELECT coalesce(sum(v.live_cents) FILTER (WHERE v.kind IN ('refund', 'reorganization')), 0) AS refunds,
-                 coalesce(sum(v.live_cents) FILTER (WHERE v.kind = 'dispute' AND v.lost), 0) AS lost
+                 coalesce(sum(v.live_cents) FILTER (WHERE v.kind = 'dispute' AND v.lost), 0) AS lost,
+                 coalesce(sum(v.live_cents) FILTER (WHERE v.kind = 'dispute' AND NOT v.lost), 0) AS disputed
           FROM billing.payment_reversals AS v
           WHERE v.organization_id = p.organization_id AND v.attempt_id = p.attempt_id
             AND v.payment_kind = p.kind AND v.payment_id = p.external_id
         ) AS r
         WHERE p.purpose = 'granted'
-          AND (coalesce(s.refunded_cents, 0), coalesce(s.lost_cents, 0)) <> (r.refunds, r.lost)""",
+          AND (coalesce(s.refunded_cents, 0), coalesce(s.lost_cents, 0), coalesce(s.disputed_cents, 0))
+              <> (r.refunds, r.lost, r.disputed)""",
     ),
     Check(
         "credits taken back are the share of the money",
@@ -127,8 +130,8 @@ CHECKS: Final = (
         None,
         """
         SELECT s.organization_id, s.payment_kind || ' ' || s.payment_id AS subject,
-               concat_ws(' ', 'has posted', j.refunded, j.lost, j.written_off, 'and says', s.refunded_cents,
-                         s.lost_cents, s.written_off_cents) AS problem
+               concat_ws(' ', 'has posted', j.refunded, j.lost, j.disputed, j.written_off, 'and says',
+                         s.refunded_cents, s.lost_cents, s.disputed_cents, s.written_off_cents) AS problem
         FROM billing.reversal_standings AS s
         LEFT JOIN billing.external_payments AS p ON p.kind = s.payment_kind AND p.external_id = s.payment_id
         CROSS JOIN LATERAL (
@@ -136,6 +139,8 @@ CHECKS: Final = (
                                    WHEN t.debit = 'refunds_payable' THEN -t.amount END), 0) AS refunded,
                  coalesce(sum(CASE WHEN t.credit = 'disputes' THEN t.amount
                                    WHEN t.debit = 'disputes' THEN -t.amount END), 0) AS lost,
+                 coalesce(sum(CASE WHEN t.credit = 'disputed_payments' THEN t.amount
+                                   WHEN t.debit = 'disputed_payments' THEN -t.amount END), 0) AS disputed,
                  coalesce(sum(CASE WHEN starts_with(o.key, 'reversal:') THEN 0 WHEN t.debit = 'write_off' THEN t.amount
                                    WHEN t.credit = 'write_off' THEN -t.amount END), 0) AS written_off
           FROM ledger.operations AS o
@@ -152,7 +157,9 @@ CHECKS: Final = (
             AND o.kind = 'write_off' AND o.target = p.operation_id
         ) AS w
         WHERE (j.refunded = least(s.refunded_cents, p.amount_cents) AND j.lost = s.refunded_cents + s.lost_cents
-                 - least(s.refunded_cents, p.amount_cents) AND j.written_off = s.written_off_cents
+                 - least(s.refunded_cents, p.amount_cents)
+               AND j.disputed = least(s.refunded_cents + s.lost_cents + s.disputed_cents, p.amount_cents)
+                 - least(s.refunded_cents + s.lost_cents, p.amount_cents) AND j.written_off = s.written_off_cents
                AND s.credits_written_off <= w.credits) IS NOT TRUE""",
     ),
     Check(

@@ -96,7 +96,8 @@ class ReversalStanding(SQLModel, table=True):
             name="standing_of_a_payment",
         ),
         CheckConstraint(
-            "credits_reversed >= 0 AND credits_written_off >= 0 AND refunded_cents >= 0 AND lost_cents >= 0",
+            "credits_reversed >= 0 AND credits_written_off >= 0 AND refunded_cents >= 0 AND lost_cents >= 0"
+            " AND disputed_cents >= 0",
             name="nothing_is_negative",
         ),
         {"schema": SCHEMA},
@@ -109,6 +110,7 @@ class ReversalStanding(SQLModel, table=True):
     credits_written_off: int = column(BigInteger, default="0")
     refunded_cents: int = column(BigInteger, default="0")
     lost_cents: int = column(BigInteger, default="0")
+    disputed_cents: int = column(BigInteger, default="0")
     written_off_cents: int = column(BigInteger, default="0")
     frozen: bool = column(Boolean, default="false")
     number: int = column(Integer, default="0")

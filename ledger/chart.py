@@ -80,6 +80,15 @@ CHART: Final = (
         Root.ASSETS,
         "ether for gas; negative until funding is booked (platform)",
     ),
+    Account("disputed_payments", _USD, Side.CREDIT, Root.LIABILITIES, "what open disputes took back, undecided"),
+    Account(
+        "reconciliation_differences",
+        _USD,
+        Side.DEBIT,
+        Root.EXPENSES,
+        "exceptions that were resolved by an adjustment (platform)",
+    ),
+    Account("conversion_eth", _ETH, Side.CREDIT, Root.EQUITY, "the other side of ether that was bought (platform)"),
 )
 
 BY_CODE: Final = {account.code: account for account in CHART}

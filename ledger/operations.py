@@ -57,6 +57,8 @@ class Kind(enum.StrEnum):
     FREEZE = "freeze"
     UNFREEZE = "unfreeze"
     SET_CAPS = "set_caps"
+    CLOSE = "close"
+    REOPEN = "reopen"
     HOLD_EXPIRY = "hold_expiry"
     LOT_EXPIRY = "lot_expiry"
 
@@ -71,7 +73,10 @@ TARGETED: Final = frozenset({
     Kind.CAPTURE, Kind.VOID, Kind.EXTEND, Kind.SPEND_REFUND, Kind.CLAW_BACK, Kind.REINSTATE, Kind.WRITE_OFF,
     Kind.FREEZE, Kind.UNFREEZE,
 })  # fmt: skip
-"""Kinds that are about a hold, an operation or a grant."""
+"""Kinds that are about a hold, an operation or a grant. Money may be: what moves for one payment names its grant."""
+
+CLOSING: Final = frozenset({Kind.CLOSE, Kind.REOPEN})
+"""Kinds that move the end of what is closed. Their deadline is the first moment that is open."""
 
 MOVING_MONEY: Final = frozenset({Kind.GRANT, Kind.MONEY})
 """Kinds that have transfers."""
@@ -178,8 +183,10 @@ class Operation:
             _require_storable(self.key + self.cause)
         if not (self.kind in COUNTED) <= self.credits <= AMOUNT_MAX:
             raise ValueError(f"a {self.kind} is of 1 credit or more")
-        if (self.kind in TARGETED) != (self.target is not None):
+        if (self.kind in TARGETED) != (self.target is not None) and self.kind is not Kind.MONEY:
             raise ValueError(f"a {self.kind} names what it is about, and only such kinds do")
+        if self.kind in CLOSING and self.deadline is None:
+            raise ValueError(f"a {self.kind} names the first moment that is open")
         if (self.kind is Kind.GRANT) != (self.lot is not None):
             raise ValueError("a grant is of a lot, and nothing else is")
         if self.kind is Kind.MONEY and not self.transfers:

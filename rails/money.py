@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Protocol
 
 from rails.rail import ProviderRequest, Reference
@@ -133,6 +133,37 @@ class PayoutSeen(MoneyFact):
     automatic: bool
     own: Sequence[BalanceTransaction]
     contents: Sequence[Contents] | None
+
+
+@dataclass(frozen=True, slots=True)
+class PayoutTold:
+    """A payout in the provider's own list, in minor units. `status` is the provider's word.
+
+    `tells_contents`: whether the provider can say now what it was made of; it never can of one that is not automatic.
+    """
+
+    payout_id: str
+    amount: int
+    currency: str
+    status: str
+    automatic: bool
+    reconciliation_status: str
+    tells_contents: bool
+    arrives_on: date
+    occurred_at: datetime
+
+
+class StatementReader(Protocol):
+    """Reads what a provider says of the whole account, not of one object. Raises as `MoneyReader.read`."""
+
+    async def told_lines(self, since: datetime, until: datetime, /) -> Sequence[BalanceTransaction]:
+        """Every line of the balance that was made from `since` until before `until`; `until` is at most a day later."""
+
+    async def told_payouts(self, since: datetime, until: datetime, /) -> Sequence[PayoutTold]:
+        """Every payout that was made from `since` until before `until`."""
+
+    async def told_contents(self, payout_id: str, /) -> Sequence[BalanceTransaction]:
+        """What a payout that tells it was made of, its own line included."""
 
 
 class MoneyReader(Protocol):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         EventListParams,
         PaymentIntentListParams,
         PaymentIntentRetrieveParams,
+        PayoutListParams,
         RefundCreateParams,
         RefundListParams,
     )
@@ -229,6 +230,18 @@ class StripeDoor:
         expand = ["data.source.payment_intent"]
         wanted: BalanceTransactionListParams = {"payout": payout_id, "limit": PAGE, "expand": expand}
         return await self._page(self._client.v1.balance_transactions.list_async(_behind(after, wanted)))
+
+    async def balance_transactions_created(self, since: datetime, until: datetime, after: str | None) -> Page:
+        """A page of the lines of the balance that were made from `since` until before `until`."""
+        start, end = window(since, until)
+        wanted: BalanceTransactionListParams = {"created": {"gte": start, "lt": end}, "limit": PAGE}
+        return await self._page(self._client.v1.balance_transactions.list_async(_behind(after, wanted)))
+
+    async def payouts_created(self, since: datetime, until: datetime, after: str | None) -> Page:
+        """A page of the payouts that were made from `since` until before `until`."""
+        start, end = window(since, until)
+        wanted: PayoutListParams = {"created": {"gte": start, "lt": end}, "limit": PAGE}
+        return await self._page(self._client.v1.payouts.list_async(_behind(after, wanted)))
 
     async def events(
         self, *, created_gte: datetime, created_lt: datetime, after: str | None = None, limit: int = PAGE

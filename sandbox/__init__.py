@@ -72,8 +72,9 @@ Controls. JSON in and out, no key; refusals in Stripe's error shape; unknown fie
     POST /sandbox/balance_transactions          {"amount", "fee"?: 0, "type"?: "stripe_fee",
                                                 "reporting_category"?: "fee", "description"?} → a line of the
                                                 balance without a source
-    POST /sandbox/clock                         {"advance_seconds": n}: sessions expire, keys are forgotten,
-                                                jobs fall due
+    POST /sandbox/clock                         {"advance_seconds": n, "letters_too"?: false}: sessions expire, keys
+                                                are forgotten, jobs fall due; with "letters_too" signatures of letters
+                                                have that time too, for good, else the real one
 
     POST /sandbox/faults                        {"kind", "path", "method"?: "POST" or "*", "times"?: 1,
                                                 "skip"?: 0, "seconds"?, "stored"?: true} → {"faults": […]};

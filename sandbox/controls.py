@@ -94,7 +94,9 @@ def sent_transfers(state: State) -> Json:
 async def put_clock_forward(state: State, request: AnyRequest) -> Json:
     """Time passes at once: sessions expire, keys are forgotten, planned jobs fall due."""
     world: World = state.world
-    world.clock_offset_s += (await order_in(request, ClockOrder)).advance_seconds
+    order = await order_in(request, ClockOrder)
+    world.clock_offset_s += order.advance_seconds
+    world.letters_shifted = world.letters_shifted or order.letters_too
     return done(world, lambda: {"now": world.now()})
 
 

@@ -133,8 +133,9 @@ async def _post(
     body = json.dumps(event, indent=2).encode()
     headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "Stripe/1.0 (sandbox)"}
     if secret:
-        # The receiver compares with the real time, so the sandbox's own shifted clock stays out of this.
-        headers["Stripe-Signature"] = signature(secret, body, int(world.config.clock()))
+        # A receiver compares with the real time, so the sandbox's shifted clock stays out of this unless told otherwise.
+        signed_at = world.now() if world.letters_shifted else world.config.clock()
+        headers["Stripe-Signature"] = signature(secret, body, int(signed_at))
     try:
         answer = await client.post(url or address, content=body, headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL):

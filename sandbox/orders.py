@@ -140,3 +140,5 @@ class ClockOrder(Order):
     """`POST /sandbox/clock`: put the sandbox's clock forward."""
 
     advance_seconds: float = Field(ge=0, le=366 * 24 * 3600)
+    letters_too: bool = False
+    """Whether letters are signed at that time from now on, for a receiver whose clock was put forward too."""

@@ -128,6 +128,8 @@ class World:
     calls: deque[Json] = field(default_factory=lambda: deque(maxlen=CALLS_KEPT_MAX))
     keys_in_progress: set[str] = field(default_factory=set)
     clock_offset_s: float = 0.0
+    letters_shifted: bool = False
+    """Whether letters are signed at the time of that clock, and not at the real one."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Ends every pause at once, so that a hanging request cannot keep the program from stopping."""

@@ -1,8 +1,9 @@
 """A wallet that signs what a 402 of x402 asks for: `python -m sandbox.wallet`, in a process of its own.
 
-From standard input one JSON object: {"key": a private key in hex, "required": the PAYMENT-REQUIRED header}. To
-standard output the PAYMENT-SIGNATURE header: an authorization (EIP-3009) for exactly what is asked, under a nonce made
-at random, good for as long as the requirement says. It signs whatever it is shown: use it with worthless keys only.
+From standard input one JSON object: {"key": a private key in hex, "required": the PAYMENT-REQUIRED header, "now"?: what
+it takes for the time, in Unix seconds}. To standard output the PAYMENT-SIGNATURE header: an authorization (EIP-3009)
+for exactly what is asked, under a nonce made at random, good for as long as the requirement says. It signs whatever it
+is shown: use it with worthless keys only.
 Source: specs/schemes/exact/scheme_exact_evm.md of x402 version 2.
 """
 
@@ -67,7 +68,7 @@ def _wire(value: str | int | bytes) -> str:
 def main() -> None:
     """Sign once."""
     asked = json.loads(sys.stdin.read())
-    signed = payment(json.loads(b64decode(asked["required"])), asked["key"], now=int(time.time()))
+    signed = payment(json.loads(b64decode(asked["required"])), asked["key"], now=int(asked.get("now", time.time())))
     sys.stdout.write(b64encode(json.dumps(signed).encode()).decode())
 
 

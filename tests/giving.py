@@ -35,11 +35,12 @@ def new_operator(client: httpx.Client, database: Database, *scopes: Scope) -> Op
     return Operator(client, made.token, made.key_id)
 
 
-def in_house(database: Database, do: Callable[[House], Coroutine[Any, Any, T]]) -> T:
+def in_house(database: Database, do: Callable[[House], Coroutine[Any, Any, T]], *, as_owner: bool = False) -> T:
     """What `do` gives in a house of this process on `database`; not for tests that have a loop themselves."""
+    url = database.owner_url if as_owner else database.run_url
 
     async def done() -> T:
-        house = house_of(Settings(database_url=SecretStr(database.run_url)), "giving")
+        house = house_of(Settings(database_url=SecretStr(url)), "giving")
         try:
             return await do(house)
         finally:

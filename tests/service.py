@@ -38,6 +38,7 @@ HOST = "127.0.0.1"
 TEMPLATE = "purser_template"
 LOGIN, PASSWORD = "purser_service", "of-the-tests"
 WEBHOOK_SECRET = "whsec_of_the_tests"
+RECEIPT_KEY = "17" * 32
 STRIPE_KEY = "sk_test_of_the_tests"
 CHECKOUT, DEPOSIT = "stripe_checkout", "stripe_x402.exact.usdc"
 PURCHASES = {
@@ -249,6 +250,7 @@ def service_running(
         "stripe_secret_key": STRIPE_KEY,
         "stripe_webhook_secrets": WEBHOOK_SECRET,
         "stripe_api_base": sandbox.url,
+        "receipt_key": RECEIPT_KEY,
         "signups_per_minute": 1_000_000,
         "requests_per_minute": 1_000_000,
         "log_format": "json",

@@ -11,6 +11,7 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from api import logs
+from api.command_line import tables
 from api.reasons import CannotGoOn, read_settings, unreachable
 from api.running import embedding
 from api.settings import Settings
@@ -21,12 +22,18 @@ T = TypeVar("T")
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the embedded database.")]
 
 
-def in_house(data_dir: Path | None, act: Callable[[House], Awaitable[T]]) -> T:
-    """Do something with a house. A refusal becomes a sentence. Raises `CannotGoOn`."""
+def in_house(data_dir: Path | None, act: Callable[[House], Awaitable[T]], *, as_owner: bool = False) -> T:
+    """Do something with a house. A refusal becomes a sentence. Raises `CannotGoOn`.
+
+    `as_owner` is for what the service itself may not do: then the house is on the database's role that migrates.
+    """
     settings = read_settings(data_dir=data_dir)
     logs.configure(settings)
+    tables.print_times_in(settings.time_zone)
 
     async def acted(found: Settings) -> T:
+        if as_owner:
+            found = _as_owner(found)
         house = build(found, answer_timeout_s=None)  # a verification may take long
         try:
             return await act(house)
@@ -42,3 +49,9 @@ def in_house(data_dir: Path | None, act: Callable[[House], Awaitable[T]]) -> T:
 
     with embedding.attached(settings) as found:
         return asyncio.run(acted(found))
+
+
+def _as_owner(settings: Settings) -> Settings:
+    if settings.migrate_url is None:
+        raise CannotGoOn("This changes what the service may not change; set PURSER_MIGRATE_URL for it.")
+    return settings.model_copy(update={"database_url": settings.migrate_url})

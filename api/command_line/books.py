@@ -21,6 +21,8 @@ from api.wiring import House
 from billing import proofs
 from billing.database import snapshot
 from billing.proving import Problem
+from finance import proving
+from finance.reconciling import proving as adjustments
 from ledger import ids, statements, verification
 from ledger.chart import BY_CODE
 from ledger.money import Currency, Money
@@ -131,7 +133,7 @@ def tell(found: Verified) -> bool:
         whose = organization_name(problem.organization_id)
         out.print(f"[bold red]WRONG[/] {whose} {problem.check}: {escape(visible(problem.detail))}")
     if not found.problems:
-        out.print("proofs agree: payments, grants, receipts and succeeded attempts.")
+        out.print("proofs agree: payments, grants, receipts, succeeded attempts, and revenue.")
     return not found.mismatches and not found.problems
 
 
@@ -168,4 +170,6 @@ async def verify(
         await connection.execute(text("SET LOCAL statement_timeout = 0"))
         done = await verification.verify(session, organization_id, published=published, progress=progress)
         problems = await proofs.problems(session, organization_id, limit=PROBLEMS_MAX)
+        problems += await proving.problems(session, organization_id=organization_id, limit=PROBLEMS_MAX)
+        problems += await adjustments.problems(session, limit=PROBLEMS_MAX)
         return Verified(done.books, done.mismatches, problems)

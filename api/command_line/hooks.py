@@ -13,7 +13,7 @@ from rich.table import Table
 from api.command_line.attached import DataDir, in_house
 from api.command_line.console import console, visible
 from api.command_line.operators import LISTED, Before, Limit, Reason
-from api.command_line.tables import moment, parse, table
+from api.command_line.tables import instant, moment, parse, table
 from api.http.views import hooks as views
 from api.reasons import CannotGoOn
 from api.wiring import House
@@ -230,7 +230,7 @@ def _print_secret(made: NewSecret) -> None:
     out.print(f"  [bold]{escape(made.secret)}[/]", soft_wrap=True)
     out.print("It is shown this once: keep it now. A lost one is replaced with `purser webhooks rotate`.")
     if found.old_until is not None:
-        out.print(f"The secret before it signs too until {moment(found.old_until)} UTC.")
+        out.print(f"The secret before it signs too until {instant(found.old_until)}.")
 
 
 def _endpoint_id(name: str) -> Any:

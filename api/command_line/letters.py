@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from api.reasons import CannotGoOn
 from api.wiring import House
 from billing.database import snapshot
 from billing.operator_actions import COMMAND_LINE
-from webhooks import letters
+from webhooks import forgetting, letters
 from webhooks.tables import LETTER_STATES
 
 LISTED_MAX: Final = 200
@@ -59,6 +60,11 @@ async def parked(house: House, letter_id: str, *, reason: str) -> None:
 async def ignored(house: House, letter_id: str, *, reason: str) -> None:
     """Be done with a parked letter. Raises `Refused`."""
     await letters.ignore(house.sessions, _parse(letter_id), by=COMMAND_LINE, reason=reason, now=house.clock())
+
+
+async def forgotten(house: House, *, days: int) -> int:
+    """Take persons out of letters that are older than `days` and done with; out of how many."""
+    return await forgetting.forget_older(house.sessions, before=house.clock() - timedelta(days=days))
 
 
 def _parse(letter_id: str) -> UUID:

@@ -99,6 +99,16 @@ def letters_ignore(letter: str, reason: Reason, data_dir: DataDir = None) -> Non
     console().print(f"{letter} is ignored from now on.")
 
 
+@letters_app.command("forget")
+def letters_forget(
+    older_than: Annotated[int, typer.Option(min=30, max=36_500, help="Days since they arrived.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Take persons out of old letters that are done or ignored. It cannot be undone; ids and amounts stay."""
+    done = in_house(data_dir, lambda house: letters.forgotten(house, days=older_than), as_owner=True)
+    console().print(f"Took the persons out of {done} letters.")
+
+
 @attempts_app.callback()
 def attempts_at_all(
     context: typer.Context,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from rich.table import Table
 from rich.text import Text
@@ -41,9 +42,25 @@ def table(
     return drawn
 
 
+_printed_in: tzinfo = UTC
+
+
+def print_times_in(zone: str) -> None:
+    """From now on `moment` prints times of that zone. Dates of the books stay UTC dates, whatever is printed."""
+    global _printed_in  # noqa: PLW0603 - of this process, which is one command
+    _printed_in = UTC if zone == "UTC" else ZoneInfo(zone)
+
+
 def moment(at: datetime | None) -> str:
-    """A time to the second, in UTC."""
-    return f"{at:%Y-%m-%d %H:%M:%S}" if at is not None else ""
+    """A time to the second, in UTC; in another zone that was asked for, with that zone's name."""
+    if at is None:
+        return ""
+    return f"{at.astimezone(_printed_in):{'%Y-%m-%d %H:%M:%S' if _printed_in is UTC else '%Y-%m-%d %H:%M:%S %Z'}}"
+
+
+def instant(at: datetime | None) -> str:
+    """The same in a sentence, always with the zone's name."""
+    return f"{moment(at)} UTC" if _printed_in is UTC else moment(at)
 
 
 def parse(prefix: str, text: str, what: str) -> UUID:

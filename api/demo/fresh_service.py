@@ -66,15 +66,22 @@ class Service:
 @contextmanager
 def fresh_service(*, with_chain: bool) -> Iterator[Service]:
     """A service that starts from nothing, in a new folder below `FOLDER`; with a local chain where there can be one."""
-    FOLDER.mkdir(exist_ok=True)
-    data_dir = Path(tempfile.mkdtemp(dir=FOLDER)).resolve()
-    data_dir.chmod(0o711 if os.geteuid() == 0 else 0o700)  # as root, the database's user passes through
-    try:
+    with fresh_folder() as data_dir:
         service = _start(data_dir, with_chain=with_chain)
         try:
             yield service
         finally:
             end(service.process, within_s=STOP_TIMEOUT_S)
+
+
+@contextmanager
+def fresh_folder() -> Iterator[Path]:
+    """A new folder below `FOLDER` for a service's data; it and its cluster are removed with the block."""
+    FOLDER.mkdir(exist_ok=True)
+    data_dir = Path(tempfile.mkdtemp(dir=FOLDER)).resolve()
+    data_dir.chmod(0o711 if os.geteuid() == 0 else 0o700)  # as root, the database's user passes through
+    try:
+        yield data_dir
     finally:
         _remove(data_dir)
 

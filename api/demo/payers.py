@@ -48,10 +48,14 @@ def send_usdc(sandbox_url: str, instructions: Mapping[str, Any]) -> str:
         return str(sent.json()["transaction_hash"])
 
 
-def signed(required: str, wallet_key: str) -> str:
-    """The `PAYMENT-SIGNATURE` header that pays what a `PAYMENT-REQUIRED` header asks for, by a wallet of its own."""
+def signed(required: str, wallet_key: str, *, now: int | None = None) -> str:
+    """The `PAYMENT-SIGNATURE` header that pays what a `PAYMENT-REQUIRED` header asks for, by a wallet of its own.
+
+    `now` in Unix seconds: what the wallet takes for the time instead of its own clock.
+    """
+    order = {"key": wallet_key, "required": required, **({} if now is None else {"now": now})}
     ended = subprocess.run(  # noqa: S603 - our own module; the key goes through a pipe
-        module("sandbox.wallet"), input=json.dumps({"key": wallet_key, "required": required}), env=environment(),
+        module("sandbox.wallet"), input=json.dumps(order), env=environment(),
         timeout=TIMEOUT_S, check=False, capture_output=True, text=True,
     )  # fmt: skip
     if ended.returncode != 0:

@@ -182,7 +182,8 @@ def _receipts(found: Sequence[Receipt], limit: int) -> Markup:
     """Of which there is one more than `limit` when there are more."""
     rows = [
         html(
-            "<dt>{at}<br><code>{id}</code></dt><dd>{total}<br>{credits} credits</dd>",
+            '<dt>{at}<br><a href="/owner/receipts/{id}"><code>{id}</code></a></dt>'
+            "<dd>{total}<br>{credits} credits</dd>",
             at=moment(one.settled_at),
             id=external("receipt", one.id),
             total=page.dollars(one.total_cents),

@@ -26,6 +26,12 @@ OWNER: Final = Words("Your organization", "What its agents spend, and what was p
 NEW_TOKEN: Final = Words(
     "A new token", "It is shown this once. All older tokens of this agent have ended.", tone=Tone.GOOD
 )
+RECEIPT: Final = Words("Receipt", "What was paid, and where it stands in the journal.", tone=Tone.CALM)
+SIGNED_RECEIPT: Final = (
+    "Save what stands below as a file. It is signed: “purser receipt verify” tells, without asking anybody, whether "
+    "something in it was changed."
+)
+UNSIGNED_RECEIPT: Final = "This service does not sign its receipts. The hash still fits one journal only."
 DONE: Final[Mapping[str, str]] = {
     "caps": "The caps are set.",
     "pause": "The agent is paused: it spends nothing until you let it.",

@@ -21,7 +21,7 @@ import asyncpg
 from .backup_file import NotABackup, Rows
 from .tools import RUN_TIMEOUT_S, Login
 
-SCHEMAS: Final = ("ledger", "billing", "webhooks")
+SCHEMAS: Final = ("ledger", "billing", "webhooks", "finance")
 VERSIONS_TABLE: Final = "public.alembic_version"
 OWNER, RUN = "purser_owner", "purser_run"
 CONNECT_TIMEOUT_S: Final = 5.0

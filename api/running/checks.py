@@ -90,6 +90,7 @@ def of_settings(settings: Settings) -> Iterator[Finding]:
     yield _webhook_secrets(settings)
     yield _public_url(settings)
     yield _links(settings)
+    yield _receipt_key(settings)
     if settings.livemode and settings.stripe_api_base is not None:
         yield Finding(
             "sandbox",
@@ -137,6 +138,16 @@ def _public_url(settings: Settings) -> Finding:
             "set PURSER_PUBLIC_URL to the https address at which payers and agents reach this service",
         )
     return Finding("public URL", settings.url)
+
+
+def _receipt_key(settings: Settings) -> Finding:
+    mend = "make one with `purser receipt make-key` and set PURSER_RECEIPT_KEY to its seed"
+    found = settings.receipt_keys().signing
+    if found is not None:
+        return Finding("receipts", f"are signed with the key {found.public.key_id}")
+    if settings.stripe_secret_key is None and settings.x402_network is None:
+        return Finding("receipts", "are signed with a key that the sandbox brings along")
+    return Finding("receipts", "are not signed", mend if settings.livemode else None)
 
 
 def _links(settings: Settings) -> Finding:

@@ -138,6 +138,7 @@ def attached(settings: Settings) -> Iterator[Settings]:
 
     Settings that name a database stay as they are. Raises `CannotGoOn` where nothing was embedded yet.
     """
+    settings = with_receipt_key(settings)
     if settings.database_url is not None:
         yield settings
         return
@@ -149,6 +150,16 @@ def attached(settings: Settings) -> Iterator[Settings]:
         return
     with database(settings) as found:
         yield found
+
+
+def with_receipt_key(settings: Settings) -> Settings:
+    """Settings with the key that a sandbox's receipts are signed with, where one was made here and none is named."""
+    if settings.receipt_key is not None or settings.stripe_secret_key is not None:
+        return settings
+    if not remembered.exists(settings.data_dir):
+        return settings
+    known = remembered.recall(settings.data_dir)
+    return settings.model_copy(update={"receipt_key": SecretStr(known.receipt_key)})
 
 
 def running_port(data_dir: Path, known: Remembered) -> int | None:
@@ -165,7 +176,7 @@ def running_port(data_dir: Path, known: Remembered) -> int | None:
 def _sandbox(settings: Settings) -> Iterator[Settings]:
     target = f"{reachable_url(settings.host, settings.port)}/webhooks/stripe"
     with local_sandbox.running(settings.data_dir, port=settings.sandbox_port, webhook_url=target) as address:
-        yield _with_sandbox(settings, address, remembered.recall(settings.data_dir))
+        yield _with_sandbox(with_receipt_key(settings), address, remembered.recall(settings.data_dir))
 
 
 def reachable_url(host: str, port: int) -> str:

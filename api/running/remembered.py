@@ -1,7 +1,7 @@
-"""What an embedded service remembers between two runs: passwords, the sandbox's secrets, the sandbox's port.
+"""What an embedded service remembers between two runs: passwords, the sandbox's secrets and port.
 
 One file below the data directory that only its owner can read. Losing it is harmless: the passwords are made anew at
-each start, and the sandbox then signs with a new secret.
+each start, and the sandbox and its receipts are then signed with new secrets.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
+
+from finance.receipt_signing import SEED_BYTES
 
 FILE: Final = "embedded.json"
 FILE_BYTES_MAX: Final = 16_384
@@ -31,6 +33,7 @@ class Remembered:
     service_password: str = field(default_factory=_secret(), repr=False)
     stripe_secret_key: str = field(default_factory=_secret("sk_test_"), repr=False)
     webhook_secret: str = field(default_factory=_secret("whsec_"), repr=False)
+    receipt_key: str = field(default_factory=lambda: secrets.token_hex(SEED_BYTES), repr=False)
     sandbox_port: int | None = None
 
 

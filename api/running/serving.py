@@ -173,6 +173,7 @@ def _hand_over(settings: Settings) -> None:
         "STRIPE_SECRET_KEY": settings.stripe_secret_key,
         "STRIPE_WEBHOOK_SECRETS": ",".join(one.get_secret_value() for one in settings.stripe_webhook_secrets),
         "STRIPE_API_BASE": settings.stripe_api_base,
+        "RECEIPT_KEY": settings.receipt_key,
         "LOCAL_CHAIN": settings.local_chain,
         "X402_NETWORK": settings.x402_network,
         "X402_RPC_URL": settings.x402_rpc_url,

@@ -64,6 +64,7 @@ class Posted:
     credits_written_off: int = 0
     refunded_cents: int = 0
     lost_cents: int = 0
+    disputed_cents: int = 0
     written_off_cents: int = 0
     number: int = 0
 
@@ -75,6 +76,11 @@ class Live:
     refunds_cents: int
     disputes_cents: int
     lost_cents: int
+
+    @property
+    def undecided_cents(self) -> int:
+        """What disputes hold that nobody has decided yet."""
+        return self.disputes_cents - self.lost_cents
 
     @property
     def cents(self) -> int:
@@ -107,13 +113,14 @@ def difference(
     elif target < posted.credits_reversed:
         after, given_back = _given_back(terms, after, target, cause=cause, at=at)
         operations += given_back
-    refunded, lost = live.refunds_cents, live.lost_cents
-    money = _restated(terms, (posted.refunded_cents, posted.lost_cents), (refunded, lost))
+    now = (live.refunds_cents, live.lost_cents, live.undecided_cents)
+    money = _restated(terms, (posted.refunded_cents, posted.lost_cents, posted.disputed_cents), now)
     if money:
         operations.append(_money(terms, after, "reversal", money, cause=cause, at=at))
     if not operations:
         return posted, ()
-    return replace(after, refunded_cents=refunded, lost_cents=lost), tuple(operations)
+    refunded, lost, disputed = now
+    return replace(after, refunded_cents=refunded, lost_cents=lost, disputed_cents=disputed), tuple(operations)
 
 
 def written_off(
@@ -156,16 +163,21 @@ def _net(terms: Terms, cents: int) -> int:
     return cents - sum(share(part, cents, terms.total_cents) for part in (terms.tax_cents, terms.remainder_cents))
 
 
-def _parts(terms: Terms, refunded: int, lost: int) -> dict[tuple[str, str], int]:
-    """What stands against refunds and lost disputes: (what it was, what it became) → cents.
+def _parts(terms: Terms, refunded: int, lost: int, disputed: int) -> dict[tuple[str, str], int]:
+    """What stands against refunds, lost disputes and undecided ones: (what it was, what it became) → cents.
 
     Together they take no more than the payment; what a lost dispute takes beyond it (a payment that had been refunded
-    was disputed as well) is nobody's but our loss.
+    was disputed as well) is nobody's but our loss. Of an undecided dispute the payer's credits are gone already, so
+    that no service is owed for them: what was is kept apart until somebody wins.
     """
     total = terms.total_cents
-    first, both = min(refunded, total), min(refunded + lost, total)
+    first, both, all_ = (min(cents, total) for cents in (refunded, refunded + lost, refunded + lost + disputed))
     parts: dict[tuple[str, str], int] = {("write_off", "disputes"): refunded + lost - both - max(0, refunded - total)}
-    for against, low, high in (("refunds_payable", 0, first), ("disputes", first, both)):
+    for against, low, high in (
+        ("refunds_payable", 0, first),
+        ("disputes", first, both),
+        ("disputed_payments", both, all_),
+    ):
         parts["deferred_revenue", against] = _net(terms, high) - _net(terms, low)
         for account, whole in (
             ("sales_tax_payable", terms.tax_cents),
@@ -175,7 +187,7 @@ def _parts(terms: Terms, refunded: int, lost: int) -> dict[tuple[str, str], int]
     return parts
 
 
-def _restated(terms: Terms, before: tuple[int, int], now: tuple[int, int]) -> Sequence[Transfer]:
+def _restated(terms: Terms, before: tuple[int, int, int], now: tuple[int, int, int]) -> Sequence[Transfer]:
     """What was owed to the payer as service, tax or remainder becomes (or is no longer) money that goes back."""
     was = _parts(terms, *before)
     return [
@@ -210,6 +222,7 @@ def _money(
         key=f"{name}:{terms.payment}:{after.number}",
         event_at=at,
         cause=cause,
+        target=terms.grant_id,
         transfers=tuple(transfers),
     )
 

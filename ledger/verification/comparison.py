@@ -113,7 +113,7 @@ def _book_columns(row: Mapping[str, Any], replay: Replay) -> dict[str, Any]:
     sums, book = replay.book.sums, replay.book
     return {
         "last_seq": replay.seq, "last_lot": book.last_lot, "last_posted_at": replay.posted_at, "head": replay.head,
-        "closed_through": row["closed_through"], "next_due_at": row["next_due_at"], "issued": -sums[ISSUED],
+        "closed_through": book.closed_through, "next_due_at": row["next_due_at"], "issued": -sums[ISSUED],
         "wallet": sums[WALLET], "held": sums[HELD], "consumed": sums[CONSUMED], "expired": sums[EXPIRED],
         "clawed_back": sums[CLAWED_BACK], "frozen": book.frozen, "paid": book.paid, "owed": book.owed,
     }  # fmt: skip

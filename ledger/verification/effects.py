@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from datetime import date
 from typing import Any, Final, NamedTuple
 
 from ledger.verification.journal import COLUMNS_A_LINE, Entry, number
@@ -24,10 +25,12 @@ from ledger.verification.rebuilt import (
     Misfit,
     RebuiltBook,
     Spender,
+    day_of,
 )
 
 _UNIX_EPOCH: Final = -946_684_800_000_000
 """1970 in microseconds since 2000."""
+_EPOCH_DAY: Final = date(2000, 1, 1)
 
 
 class Charged(NamedTuple):
@@ -264,12 +267,32 @@ def _set_caps(book: RebuiltBook, entry: Entry, _charged: Charged | None) -> None
     spender.limit(_terms(entry))
 
 
+def _through(entry: Entry) -> int:
+    return (date.fromisoformat(_terms(entry)["closed_through"]) - _EPOCH_DAY).days
+
+
+def _opening(book: RebuiltBook, entry: Entry, _charged: Charged | None) -> None:
+    if entry.terms is not None:
+        book.closed_through = _through(entry)
+
+
+def _close(book: RebuiltBook, entry: Entry, _charged: Charged | None) -> None:
+    through, before = _through(entry), book.closed_through
+    if entry.kind == "reopen" and (before is None or through >= before):
+        raise Misfit("opens what is not closed")
+    if entry.kind == "close" and (before is not None and through <= before):
+        raise Misfit("closes what is closed")
+    if entry.kind == "close" and through >= day_of(number(entry.posted_at)):
+        raise Misfit("closes a day that is not over")
+    book.closed_through = through
+
+
 _NONE: Final[frozenset[tuple[int, int]]] = frozenset()
 _RELEASE: Final = frozenset({(WALLET, HELD), (EXPIRED, HELD), (CLAWED_BACK, HELD)})
 _BACK: Final = frozenset({(WALLET, CONSUMED), (EXPIRED, CONSUMED), (CLAWED_BACK, CONSUMED), (WALLET, ISSUED)})
 
 EFFECTS: Final = {
-    "opening": Effect(_NONE),
+    "opening": Effect(_NONE, _opening),
     "grant": Effect(frozenset({(WALLET, ISSUED)}), _grant, moves_money=True),
     "money": Effect(_NONE, _money, moves_money=True),
     "spend": Effect(frozenset({(CONSUMED, WALLET)}), _spend),
@@ -289,6 +312,8 @@ EFFECTS: Final = {
     "freeze": Effect(_NONE, _freeze),
     "unfreeze": Effect(_NONE, _freeze),
     "set_caps": Effect(_NONE, _set_caps),
+    "close": Effect(_NONE, _close),
+    "reopen": Effect(_NONE, _close),
     "hold_expiry": Effect(_RELEASE, _hold_expiry),
     "lot_expiry": Effect(frozenset({(EXPIRED, WALLET)}), _lot_expiry),
 }  # fmt: skip

@@ -209,6 +209,7 @@ class RebuiltBook:
     ended: list[Hold] = field(default_factory=list)
     spenders: dict[bytes, Spender] = field(default_factory=dict)
     last_lot: int = 0
+    closed_through: int | None = None
     holds_made: int = 0
     refunds: int = 0
 

@@ -9,7 +9,6 @@ stands in `effects`.
 from __future__ import annotations
 
 import hashlib
-import struct
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
@@ -22,7 +21,6 @@ from ledger.verification.journal import COLUMNS_A_LINE, Entry, Opened, number
 from ledger.verification.rebuilt import CREDIT_ACCOUNTS, HELD, ISSUED, WALLET, Hold, Lot, Misfit, RebuiltBook, day_of
 
 _HASHED = len(chain.OPERATION_COLUMNS)
-_TIMES = struct.Struct(">qqi").unpack
 _SYSTEM = SYSTEM_SCOPE.bytes
 _FROZEN_REFUSALS = frozenset(outcome.value for outcome in FREEZES_KEY)
 
@@ -34,13 +32,11 @@ class Replay:
         self,
         *,
         next_due_at: int | None = None,
-        closed_through: int | None = None,
         published: Mapping[int, bytes] = MappingProxyType({}),
         broken: bool = False,
     ) -> None:
-        """`next_due_at` and `closed_through` are what the stored book says, `published` heads by seq."""
+        """`next_due_at` is what the stored book says, `published` heads by seq."""
         self.book = RebuiltBook(next_due_at)
-        self.closed_through = closed_through
         self.published = published
         self.seq = 0
         self.posted_at: int | None = None
@@ -55,6 +51,7 @@ class Replay:
             for problem in self._links(entry):
                 self.found.append((place, problem))
             self._follow(entry, charged)
+            self.found += [(place, problem) for problem in self._dating(entry)]
             said = entry.available_after, entry.held_after, entry.paid_after
             sums = self.book.sums
             if said != (are := (sums[WALLET] - self.book.frozen, sums[HELD], self.book.paid)):
@@ -91,19 +88,19 @@ class Replay:
         digest = hashlib.sha256(entry.organization_id + entry.scope + entry.key.encode()).hexdigest()
         if f"{digest[:12]}8{digest[13:16]}a{digest[17:32]}" != entry.id.hex():
             yield "id is not that of its key"
-        event_at, posted_at, day = _TIMES((entry.event_at or entry.posted_at) + entry.posted_at + entry.accounting_date)
+        posted_at = number(entry.posted_at)
         if self.posted_at is not None and posted_at <= self.posted_at:
             yield "posted_at is not later than that of the operation before it"
         self.posted_at = posted_at
-        event_day = day_of(event_at)
-        if day != event_day and not event_day < day == self._first_open_day(day):
-            yield "accounting_date is neither the day of event_at nor a first open day"
         if (entry.kind == "opening") != (entry.seq == 1):
             yield "a book is opened by its first operation and by no other"
 
-    def _first_open_day(self, day: int) -> int | None:
-        """A day that may have been the first open one: periods are closed in order, the last one is known."""
-        return day if self.closed_through is not None and day <= self.closed_through + 1 else None
+    def _dating(self, entry: Entry) -> Iterator[str]:
+        """Asked when the operation was followed: one that moves the end of what is closed is dated behind it."""
+        day, closed = number(entry.accounting_date), self.book.closed_through
+        event_day = day_of(number(entry.event_at or entry.posted_at))
+        if day != (event_day if closed is None else max(event_day, closed + 1)):
+            yield "accounting_date is neither the day of event_at nor the first open day"
 
     def _follow(self, entry: Entry, charged: Charged | None) -> None:
         if entry.outcome != "posted":

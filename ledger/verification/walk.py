@@ -16,9 +16,8 @@ come, and its spenders. Comparing is done for every few thousand operations at o
 
 The chain finds every changed journal row; the rebuilt book finds every changed projection. A journal that was rewritten
 whole, its chain and its projections too, or that was cut off at its end, can only be found by a head that was published
-outside: `published` takes those. No operation closes a period yet, so `closed_through` is only held against the
-accounting dates that it must explain, and `next_due_at` may be a deadline that has passed out of use: it must be one
-that the book once had, and none that is open may be earlier.
+outside: `published` takes those. `next_due_at` may be a deadline that has passed out of use: it must be one that the
+book once had, and none that is open may be earlier.
 """
 
 from __future__ import annotations
@@ -145,8 +144,7 @@ class _Walk:
             self._replay = Replay(broken=True)
             return
         self._next = await anext(self._books, None)
-        due, closed = self._row["next_due_at"], self._row["closed_through"]
-        self._replay = Replay(next_due_at=due, closed_through=closed, published=published)
+        self._replay = Replay(next_due_at=self._row["next_due_at"], published=published)
         self.books_done += 1
 
     async def _end(self) -> None:

@@ -1,7 +1,7 @@
 -- Who may do what. The run role owns nothing, deletes nothing but expired challenges and what the product was told, and
 -- writes the books through one function only.
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA ledger FROM PUBLIC;
-GRANT USAGE ON SCHEMA ledger, billing, webhooks TO purser_run;
+GRANT USAGE ON SCHEMA ledger, billing, webhooks, finance TO purser_run;
 GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO purser_run;
 GRANT EXECUTE ON FUNCTION ledger.post_v1, ledger.catch_up_v1, ledger.clock() TO purser_run;
 
@@ -27,8 +27,8 @@ GRANT SELECT, INSERT ON billing.payment_reversals, billing.reversal_standings, b
   billing.payouts, billing.watched_objects, billing.refund_requests, webhooks.event_cursors TO purser_run;
 GRANT UPDATE (amount_cents, live_cents, lost, status, reason, told, details, read_at, updated_at)
   ON billing.payment_reversals TO purser_run;
-GRANT UPDATE (credits_reversed, credits_written_off, refunded_cents, lost_cents, written_off_cents, frozen, number,
-  updated_at) ON billing.reversal_standings TO purser_run;
+GRANT UPDATE (credits_reversed, credits_written_off, refunded_cents, lost_cents, disputed_cents, written_off_cents, frozen,
+  number, updated_at) ON billing.reversal_standings TO purser_run;
 GRANT UPDATE (payout_id) ON billing.balance_transactions TO purser_run;
 GRANT UPDATE (status, complete, read_at, updated_at) ON billing.payouts TO purser_run;
 GRANT UPDATE (looks, next_look_at, done_at) ON billing.watched_objects TO purser_run;
@@ -57,6 +57,19 @@ GRANT UPDATE (seq) ON billing.told_books TO purser_run;
 GRANT UPDATE (event_id), DELETE ON billing.untold_events TO purser_run;
 GRANT UPDATE (state, tries, next_try_at, last_status, last_error, updated_at), DELETE
   ON billing.webhook_deliveries TO purser_run;
+-- Finance: what was recognized, marked, imported and read stays; what was found wrong is resolved, never taken away.
+GRANT SELECT, INSERT ON finance.folded_books, finance.lot_days, finance.recognitions, finance.closes, finance.watermarks,
+  finance.watermark_books, finance.exports, finance.imports, finance.statement_lines, finance.statement_payouts,
+  finance.bank_lines, finance.chain_transfers, finance.treasury_readings, finance.exceptions, finance.reconciliations
+  TO purser_run;
+GRANT UPDATE (seq, recognized_through, updated_at) ON finance.folded_books TO purser_run;
+GRANT UPDATE (consumed, expired, given, reversed, owed, settled, taken_cents) ON finance.lot_days TO purser_run;
+GRANT UPDATE (state, books, seal, sealed_at, reopened_at, reopened_by, reopen_reason)
+  ON finance.closes TO purser_run;
+GRANT UPDATE (payout_id) ON finance.statement_lines, finance.bank_lines TO purser_run;
+GRANT UPDATE (amount_cents, status, reconciliation_status, arrives_on, read_at) ON finance.statement_payouts TO purser_run;
+GRANT UPDATE (finding, amount, here, there, state, reason, adjustment, holder, holder_key, approver, approver_key,
+  operation_id, last_seen_at, updated_at) ON finance.exceptions TO purser_run;
 -- A challenge proves nothing once it has expired: this role may delete it.
 GRANT UPDATE (used_at), DELETE ON billing.sign_in_challenges TO purser_run;
 GRANT SELECT ON public.alembic_version TO purser_run;

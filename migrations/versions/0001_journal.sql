@@ -83,7 +83,10 @@ INSERT INTO ledger.chart (number, code, currency, side) VALUES
   (24, 'fees_onchain', 'ETH', 'debit'),
   (25, 'unallocated_deposits', 'USD', 'credit'),
   (26, 'conversion_usdc', 'USDC', 'credit'),
-  (27, 'gas_wallet', 'ETH', 'debit');
+  (27, 'gas_wallet', 'ETH', 'debit'),
+  (28, 'disputed_payments', 'USD', 'credit'),
+  (29, 'reconciliation_differences', 'USD', 'debit'),
+  (30, 'conversion_eth', 'ETH', 'credit');
 
 CREATE VIEW ledger.transfers AS
 SELECT o.lane, o.organization_id, o.seq, (n.at / 6)::smallint AS line, d.code AS debit, c.code AS credit, d.currency,

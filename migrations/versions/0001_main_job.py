@@ -1,6 +1,6 @@
 """The main job: books, billing, inbox, roles.
 
-Revision ID: contract1
+Revision ID: close1
 Revises: none
 """
 
@@ -10,14 +10,14 @@ from typing import Any
 from alembic import op
 from sqlalchemy.util import await_only
 
-revision = "contract1"  # those before it were never released: a database in one of them is refused
+revision = "close1"  # those before it were never released: a database in one of them is refused
 down_revision = None
 branch_labels = None
 depends_on = None
 
 PARTS = (
     "roles", "schemas", "tables", "money_tables", "settling_tables", "contract_tables", "books", "journal", "writing",
-    "granting", "holding", "reversing", "spending", "posting", "grants",
+    "finance_tables", "granting", "holding", "reversing", "closing", "spending", "posting", "grants",
 )  # fmt: skip
 
 

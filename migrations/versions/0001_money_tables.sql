@@ -37,13 +37,14 @@ CREATE TABLE billing.reversal_standings (
   credits_written_off BIGINT DEFAULT 0 NOT NULL,
   refunded_cents BIGINT DEFAULT 0 NOT NULL,
   lost_cents BIGINT DEFAULT 0 NOT NULL,
+  disputed_cents BIGINT DEFAULT 0 NOT NULL,
   written_off_cents BIGINT DEFAULT 0 NOT NULL,
   frozen BOOLEAN DEFAULT false NOT NULL,
   number INTEGER DEFAULT 0 NOT NULL,
   updated_at TIMESTAMP WITH TIME ZONE NOT NULL,
   PRIMARY KEY (payment_kind, payment_id),
   CONSTRAINT standing_of_a_payment FOREIGN KEY(payment_kind, payment_id) REFERENCES billing.external_payments (kind, external_id),
-  CONSTRAINT nothing_is_negative CHECK (credits_reversed >= 0 AND credits_written_off >= 0 AND refunded_cents >= 0 AND lost_cents >= 0)
+  CONSTRAINT nothing_is_negative CHECK (credits_reversed >= 0 AND credits_written_off >= 0 AND refunded_cents >= 0 AND lost_cents >= 0 AND disputed_cents >= 0)
 );
 
 CREATE TABLE billing.balance_transactions (

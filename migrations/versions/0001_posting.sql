@@ -32,7 +32,7 @@ BEGIN
   SELECT * INTO STRICT v_book FROM ledger.books WHERE lane = p_lane AND organization_id = p_item.organization_id;
   v_now := greatest(p_now, v_book.last_posted_at);
   v_judged := CASE p_item.kind
-    WHEN 'opening' THEN ledger.posted('{}', NULL, NULL)
+    WHEN 'opening' THEN ledger.judge_opening(v_book)
     WHEN 'grant' THEN ledger.judge_grant(v_book, p_item, v_now)
     WHEN 'money' THEN ledger.posted(ledger.money_lines(p_item.details -> 'transfers'), NULL, NULL)
     WHEN 'capture' THEN ledger.judge_capture(v_book, p_item, v_now)
@@ -45,7 +45,9 @@ BEGIN
     WHEN 'write_off' THEN ledger.judge_write_off(v_book, p_item, v_now)
     WHEN 'freeze' THEN ledger.judge_freeze(v_book, p_item, v_now)
     WHEN 'unfreeze' THEN ledger.judge_freeze(v_book, p_item, v_now)
-    WHEN 'set_caps' THEN ledger.judge_caps(v_book, p_item, v_now) END;
+    WHEN 'set_caps' THEN ledger.judge_caps(v_book, p_item, v_now)
+    WHEN 'close' THEN ledger.judge_closing(v_book, p_item, v_now)
+    WHEN 'reopen' THEN ledger.judge_closing(v_book, p_item, v_now) END;
   IF v_judged.outcome IS NULL THEN
     RAISE EXCEPTION 'no operation is of the kind %', p_item.kind USING ERRCODE = 'invalid_parameter_value';
   END IF;

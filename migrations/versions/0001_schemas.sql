@@ -1,3 +1,4 @@
 CREATE SCHEMA ledger;
 CREATE SCHEMA billing;
 CREATE SCHEMA webhooks;
+CREATE SCHEMA finance;

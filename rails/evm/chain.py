@@ -115,9 +115,9 @@ class Chain:
         separator = await self._told(calls.DOMAIN_SEPARATOR, answers.word)
         self._agree("token's DOMAIN_SEPARATOR", domain_separator(network).hex(), separator.hex())
 
-    async def balance_of(self, address: str) -> int:
-        """How much of the token `address` has, in atomic units."""
-        return self._read("balanceOf", await self._token(calls.balance_of(address)), answers.number)
+    async def balance_of(self, address: str, *, at: At = "latest") -> int:
+        """How much of the token `address` has as of a block, in atomic units. Not every node knows it of old blocks."""
+        return self._read("balanceOf", await self._token(calls.balance_of(address), at=at), answers.number)
 
     async def authorization_state(self, payer: str, nonce: bytes, *, at: At = "latest") -> bool:
         """Whether the token has done with `nonce` as of a block. True also of a nonce that its payer cancelled."""
@@ -195,14 +195,15 @@ class Chain:
         return next(iter(await self._search(topics, from_block=from_block, first_only=True)), None)
 
     async def find_transfers(
-        self, sender: str, recipient: str, *, from_block: int, to_block: int | None = None
+        self, sender: str | None, recipient: str | None, *, from_block: int, to_block: int | None = None
     ) -> Sequence[Log]:
         """The logs of all transfers of the token between the two, from `from_block` to `to_block`, oldest first.
 
-        Both inclusive; without `to_block` to the latest block. `data` of each is the amount, in 32 bytes. Some may be
-        of 0: everybody can make those, between any addresses. `RailUnavailable` when not every block could be read.
+        None is anybody. Both blocks inclusive; without `to_block` to the latest. `data` of each is the amount, in 32
+        bytes. Some may be of 0: everybody can make those, between any addresses. `RailUnavailable` when not every block
+        could be read.
         """
-        topics = (TRANSFER, address_word(sender), address_word(recipient))
+        topics = (TRANSFER, *(address_word(who) if who is not None else None for who in (sender, recipient)))
         found = await self._search(topics, from_block=from_block, to_block=to_block, first_only=False)
         if any(len(log.data) != 32 for log in found):
             raise self._unavailable("answered with a transfer that has no amount")
@@ -264,7 +265,7 @@ class Chain:
         return expected
 
     async def _search(
-        self, topics: tuple[bytes, ...], *, from_block: int, to_block: int | None = None, first_only: bool
+        self, topics: tuple[bytes | None, ...], *, from_block: int, to_block: int | None = None, first_only: bool
     ) -> Sequence[Log]:
         wanted = Wanted(self.network.token_address, topics)
         head = await self.head()

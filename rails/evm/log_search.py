@@ -35,24 +35,25 @@ class Unfinished(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Logs of one contract with exactly these topics."""
+    """Logs of one contract with exactly as many topics, and these; in the place of None stands any."""
 
     address: str
-    topics: tuple[bytes, ...]
+    topics: tuple[bytes | None, ...]
 
     def asked(self, start: int, end: int) -> dict[str, Any]:
         """The filter of `eth_getLogs`."""
         return {
             "address": self.address,
-            "topics": ["0x" + topic.hex() for topic in self.topics],
+            "topics": ["0x" + topic.hex() if topic is not None else None for topic in self.topics],
             "fromBlock": hex(start),
             "toBlock": hex(end),
         }
 
     def lets_through(self, log: Log, start: int, end: int) -> bool:
         """Whether such a log may be in the answer."""
-        same = log.address.lower() == self.address.lower() and log.topics == self.topics
-        return same and start <= log.block_number <= end
+        same = log.address.lower() == self.address.lower() and len(log.topics) == len(self.topics)
+        fits = all(wanted in {None, topic} for wanted, topic in zip(self.topics, log.topics, strict=False))
+        return same and fits and start <= log.block_number <= end
 
 
 def finds_too_long(error: NodeError) -> bool:

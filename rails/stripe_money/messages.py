@@ -22,6 +22,7 @@ from rails.money import (
     FraudWarned,
     Incomprehensible,
     PayoutSeen,
+    PayoutTold,
     RefundSeen,
 )
 from rails.rail import Reference
@@ -180,6 +181,26 @@ def payout_seen(
         own=own,
         contents=None if contents is None else tuple(_contents(contents, itself, currency=currency)),
     )
+
+
+def payout_told(payout: Mapping[str, Any]) -> PayoutTold:
+    """A payout as Stripe's list has it. It reaches the bank on the UTC day of `arrival_date`."""
+    return PayoutTold(
+        payout_id=payout["id"],
+        amount=payout["amount"],
+        currency=payout["currency"],
+        status=_known(payout, _PAYOUT_STATUSES, "payout"),
+        automatic=payout["automatic"],
+        reconciliation_status=payout["reconciliation_status"],
+        tells_contents=tells_contents(payout),
+        arrives_on=stripe_objects.at(payout["arrival_date"]).date(),
+        occurred_at=stripe_objects.at(payout["created"]),
+    )
+
+
+def line_told(line: Mapping[str, Any]) -> BalanceTransaction:
+    """A line of the balance, in whatever currency it is."""
+    return _transaction(line, currency=line["currency"])
 
 
 def _contents(lines: Iterable[Mapping[str, Any]], itself: set[str], *, currency: str) -> Iterable[Contents]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from rails import stripe_objects
-from rails.money import MoneyFact, RefundOrder
+from rails.money import BalanceTransaction, MoneyFact, PayoutTold, RefundOrder
 from rails.rail import ProviderRequest, Reference
 from rails.stripe_door import API_VERSION, StripeDoor
 from rails.stripe_money import messages
@@ -17,11 +17,13 @@ from rails.stripe_pages import Page, walk
 REFUND_PAGES_MAX: Final = 10
 """Of one payment: a thousand refunds, of a cent each."""
 PAYOUT_PAGES_MAX: Final = 1000
-"""Of one payout: a hundred thousand transactions."""
+"""Of one payout, or of a day: a hundred thousand transactions."""
+PAYOUT_LIST_PAGES_MAX: Final = 100
+"""Of the list of payouts: ten thousand, a day each for 27 years."""
 
 
 class StripeMoney:
-    """What became of money at Stripe. Keeps what `rails.money.MoneyReader` and `rails.money.Refunder` promise."""
+    """What became of money at Stripe: keeps the promises of `MoneyReader`, `StatementReader` and `Refunder`."""
 
     def __init__(self, door: StripeDoor, *, clock: Callable[[], datetime]) -> None:
         """The door is this reader's own, for its owner to close; `clock` says when a reading begins."""
@@ -55,6 +57,30 @@ class StripeMoney:
                 return (messages.payout_seen(payout, await self._contents(payout), read_at=read_at),)
             case kind:
                 raise ValueError(f"Stripe has no money of kind {kind!r}")
+
+    async def told_lines(self, since: datetime, until: datetime, /) -> Sequence[BalanceTransaction]:
+        """Every line of the balance of at most a day, newest first."""
+
+        async def page(after: str | None) -> Page:
+            return await self.door.balance_transactions_created(since, until, after)
+
+        return [messages.line_told(line) async for line in walk(page, pages_max=PAYOUT_PAGES_MAX)]
+
+    async def told_payouts(self, since: datetime, until: datetime, /) -> Sequence[PayoutTold]:
+        """Every payout of a time, newest first."""
+
+        async def page(after: str | None) -> Page:
+            return await self.door.payouts_created(since, until, after)
+
+        return [messages.payout_told(payout) async for payout in walk(page, pages_max=PAYOUT_LIST_PAGES_MAX)]
+
+    async def told_contents(self, payout_id: str, /) -> Sequence[BalanceTransaction]:
+        """What an automatic payout was made of, its own line included."""
+
+        async def page(after: str | None) -> Page:
+            return await self.door.transactions_of_payout(payout_id, after)
+
+        return [messages.line_told(line) async for line in walk(page, pages_max=PAYOUT_PAGES_MAX)]
 
     def prepare_refund(self, order: RefundOrder, /) -> ProviderRequest:
         """The refund to create, under the key that billing has chosen. Pure."""

@@ -130,7 +130,7 @@ async def test_a_dispute_takes_credits_when_the_money_is_withdrawn_and_gives_the
     await payment.apply(payment.dispute("a", 500, "needs_response"))
     assert (await payment.balance()).spendable == 0
     assert await payment.accounts() == {
-        "disputes": 500, "stripe_fees": 1500, "deferred_revenue": 500, "stripe_clearing": -1500,
+        "disputes": 500, "stripe_fees": 1500, "disputed_payments": 500, "stripe_clearing": -1500,
     }  # fmt: skip
     await payment.apply(payment.dispute("a", 500, "won", lines=2))
     assert (await payment.balance()).spendable == 500

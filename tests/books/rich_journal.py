@@ -174,10 +174,9 @@ async def giving_up(journal: Journal) -> None:
 async def closing(journal: Journal, base: Operation) -> None:
     journal.at = START + timedelta(days=2)
     await journal.spend(4)
-    closed = START.date() + timedelta(days=1)
-    await journal.owner.connection.execute(
-        "UPDATE ledger.books SET closed_through = $2 WHERE organization_id = $1", journal.book, closed
-    )
+    await journal.do(Kind.CLOSE, deadline=START.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=2))
+    await journal.do(Kind.REOPEN, deadline=START.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1))
+    await journal.do(Kind.CLOSE, deadline=START.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=2))
     await journal.do(Kind.SPEND, AGENT, credits=5, event_at=START)
     await journal.do(Kind.CLAW_BACK, target=base.id, credits=7)
     fee, disputed = Transfer("stripe_fees", "stripe_clearing", usd(31)), Transfer("disputes", "stripe_clearing", usd(9))

@@ -1,6 +1,6 @@
 import asyncio
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import asyncpg
 import pytest
@@ -173,9 +173,11 @@ async def test_what_arrives_late_stands_in_the_first_open_day_with_its_true_time
     books, owner, event_at, closed_through, expected
 ):
     book = await new_book(books)
-    await owner.connection.execute(
-        "UPDATE ledger.books SET closed_through = $2 WHERE organization_id = $1", book, closed_through
-    )
+    if closed_through is not None:
+        first_open = datetime.combine(closed_through + timedelta(days=1), time(), UTC)
+        async with owner.clock_at("timestamptz '2026-11-21 12:00+00'"):
+            close = Operation(book, Kind.CLOSE, SYSTEM_SCOPE, "close", "a month is over", deadline=first_open)
+            await post(books, close)
     [posted] = await post(books, grant(book, "k", 1, event_at=event_at))
     assert posted.accounting_date == expected
     async with books() as session:

@@ -132,7 +132,11 @@ async def test_money_has_transfers_and_no_lot(books, details):
         ({"kind": Kind.MONEY, "lot": None, "transfers": ()}, "at least one transfer"),
         ({"kind": Kind.SETTLE_OWED, "lot": None, "credits": 1}, "at most 16 transfers"),
         ({"transfers": (Transfer("stripe_fees", "stripe_clearing", usd(1)),) * 17}, "at most 16 transfers"),
-        ({"kind": Kind.MONEY, "lot": None, "target": new_id()}, "names what it is about"),
+        (
+            {"kind": Kind.SPEND, "credits": 1, "lot": None, "transfers": (), "target": new_id()},
+            "names what it is about",
+        ),
+        ({"kind": Kind.CLOSE, "lot": None, "transfers": ()}, "names the first moment that is open"),
         ({"kind": Kind.WRITE_OFF, "lot": None, "transfers": (), "credits": 1}, "names what it is about"),
         ({"kind": Kind.WRITE_OFF, "lot": None, "transfers": (), "target": new_id()}, "of 1 credit or more"),
     ],

@@ -14,6 +14,10 @@ from billing.reversals.rules import Live, Posted, Terms
 from billing.settlements import Allotment
 from billing.settling import gas_costs
 from billing.settling_tables import GasTransaction
+from finance.lot_values import Worth
+from finance.recognizing import recognition
+from finance.reconciling.adjusting import proposal
+from finance.treasury import booking
 from ledger import statements
 from ledger.chart import CHART
 from ledger.operations import PLATFORM, SYSTEM_SCOPE, Kind, LotCause, LotOpening, Operation, operation_id
@@ -204,6 +208,25 @@ def gas_transaction():
     return GasTransaction(network="eip155:1", hash=f"0x{new_id().hex}", purpose="settlement", created_at=AT)
 
 
+def sold(received, fee=0):
+    """10 USDC, sold for so many cents in the bank and a fee."""
+    return lambda _: booking.sale_operation(
+        booking.Sale("eip155:1", str(new_id()), 10_000_000, received, fee, None, AT)
+    )
+
+
+def resolved(amount, currency):
+    """An exception of so much, of the provider's clearing or the treasury's."""
+    one = proposal(source="x", currency=currency, amount=amount, account=None, against=None, posted={})
+    return lambda book: Operation(
+        book, Kind.MONEY, SYSTEM_SCOPE, f"adjustment:{new_id()}", "test", transfers=one.transfers()
+    )
+
+
+def ether_bought(_):
+    return booking.purchase_operation(booking.Purchase("eip155:1", str(new_id()), 250_000_000, 90_000, AT))
+
+
 ON_CHAIN = replace(SETTLED, payment_kind="x402_authorization")
 UNFORGIVEN = Posted(credits_reversed=400, credits_written_off=100, written_off_cents=100)
 MONEY = [
@@ -228,10 +251,30 @@ MONEY = [
         booked("refunds_payable", 540, currency="usdc"),
         {"… and it stands in a block again": 540, "… the USDC that is back": 5_400_000},
     ),
+    (
+        reversed_by(Posted(), disputes_cents=540),
+        {
+            "… while it is undecided": 400,
+            "… its undecided part of the tax": 40,
+            "… its undecided part of a remainder": 100,
+        },
+    ),
     (booked("disputes", -540, fee=1500), {"a dispute withdraws": 540, "… the fee of the dispute": 1500}),
     (booked("disputes", 540, fee=-1500), {"a dispute gives back": 540, "… the fee, given back": 1500}),
 ]
+RECOGNIZED = (
+    lambda book: recognition(book, AT.date(), Worth(used=300, breakage=20, receivable=7, loss=3)),
+    {
+        "revenue of a day": 300,
+        "… its expired part": 20,
+        "… its owed part": 7,
+        "… its loss": 3,
+    },
+)
+MONEY.append(RECOGNIZED)
 OF_THE_PLATFORM = [
+    (resolved(123, "usd"), {"an exception is resolved": 123}),
+    (resolved(1_230_000, "usdc"), {"… in USDC": 1_230_000, "… and its dollars": 123}),
     (
         lambda _: posting_rules.unallocated(replace(SETTLED, payment_id=f"pi_{new_id()}")),
         {"a payment is nobody's": 500},
@@ -250,6 +293,17 @@ OF_THE_PLATFORM = [
     (booked("bank", 900), {"a payout comes back": 900}),
     (booked("fees", -20), {"Stripe charges for itself": 20}),
     (booked("unallocated_deposits", 700, fee=50), {"others are paid": 700, "… the fee of such a payment": 50}),
+    (
+        sold(995, fee=10),
+        {
+            "USDC is sold": 10_000_000,
+            "… what the bank received for it": 995,
+            "… what the buyer kept": 10,
+            "… what it brought above par": 5,
+        },
+    ),
+    (sold(998), {"USDC is sold": 10_000_000, "… what the bank received for it": 998, "… what it brought below par": 2}),
+    (ether_bought, {"ether for gas is bought": 250_000_000, "… its price": 90_000}),
 ]
 LOST = ("a dispute is lost", "… its part of the tax")
 
@@ -277,7 +331,7 @@ async def test_money_in_the_book_of_the_platform_moves_as_the_document_says(book
 
 
 def test_every_row_of_money_is_posted_here():
-    posted = [fact for _, rows in (*MONEY, *OF_THE_PLATFORM) for fact in rows] + list(LOST)
+    posted = list(dict.fromkeys(fact for _, rows in (*MONEY, *OF_THE_PLATFORM) for fact in rows)) + list(LOST)
     kind, of_money = "", []
     for row in rows_of("What is posted today"):
         kind = row[1] or kind

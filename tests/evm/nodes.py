@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import traceback
+from typing import Any
 
 from rails.evm import rpc
 from rails.evm.chain import Chain
@@ -57,11 +58,11 @@ class Node:
             writer.close()
 
 
-def result(value, status=200):
+def result(value: Any, status: int = 200) -> tuple[int, bytes]:
     return status, json.dumps({"jsonrpc": "2.0", "id": 0, "result": value}).encode()
 
 
-def error(code, message, status=200, **more):
+def error(code: int, message: str, status: int = 200, **more: Any) -> tuple[int, bytes]:
     return status, json.dumps({"jsonrpc": "2.0", "id": 0, "error": {"code": code, "message": message, **more}}).encode()
 
 

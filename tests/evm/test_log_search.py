@@ -11,7 +11,7 @@ from rails.rail import RailUnavailable
 from tests.evm.nodes import Node, error, result
 
 PAYER, NONCE, TRANSACTION, BLOCK = "0x" + "1a" * 20, b"\x07" * 32, "0x" + "ab" * 32, "0x" + "cd" * 32
-TOKEN = BASE_SEPOLIA.token_address
+TOKEN, OTHER = BASE_SEPOLIA.token_address, "0x" + "2b" * 20
 
 
 def log_at(block, **changed):
@@ -49,6 +49,22 @@ REFUSALS = [
     error(-32000, "block range is too large"),
     error(-32701, "Please limit the query to at most 20 blocks"),
 ]
+
+
+def transfer(sender, recipient):
+    topics = ["0x" + TRANSFER.hex(), *("0x" + "00" * 12 + who[2:] for who in (sender, recipient))]
+    return log_at(1900, topics=topics, data="0x" + "00" * 31 + "07")
+
+
+async def test_transfers_of_anybody_are_found_and_no_others_are_believed():
+    async with Node(logs_of(transfer(OTHER, PAYER))) as node:
+        for sender, recipient in ((None, PAYER), (OTHER, None)):
+            [found] = await node.chain.find_transfers(sender, recipient, from_block=1800)
+            assert int.from_bytes(found.data, "big") == 7
+        assert node.asked[1][1][0]["topics"][1] is None
+        for sender, recipient in ((PAYER, None), (None, OTHER)):
+            with pytest.raises(RailUnavailable, match="not asked for"):
+                await node.chain.find_transfers(sender, recipient, from_block=1800)
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)

@@ -1,7 +1,7 @@
 """The isolation matrix of grants, caps, and reading the ledger."""
 
 from billing.scopes import Scope
-from tests.flows.matrix import UNKNOWN, Case, Request, Shared
+from tests.flows.matrix import UNKNOWN, Case, Public, Request, Shared
 from tests.service import Agent
 
 KEYED = {"idempotency_key": "{key}"}
@@ -15,6 +15,11 @@ def _invited(owner: Agent) -> str:
 
 def _operation(owner: Agent) -> str:
     return str(owner.get("/v1/ledger/entries", limit=1)["entries"][0]["operation_id"])
+
+
+def _receipt(owner: Agent) -> str:
+    """Of a job: it is made at once, while a payment takes its time."""
+    return str(owner.do("/v1/create", prompt="a fox", model="house.sketcher")["receipt"]["receipt_id"])
 
 
 def _about_agent(scope: Scope, request: Request) -> list[Case]:
@@ -32,6 +37,10 @@ MATRIX: dict[str, list[Case]] = {
     "GET /v1/ledger/accounts": [Shared(Scope.READ, Request("/v1/ledger/accounts"))],
     "GET /v1/ledger/entries": [Shared(Scope.READ, Request("/v1/ledger/entries"))],
     "GET /v1/ledger/balance": [Shared(Scope.READ, Request("/v1/ledger/balance"))],
+    "GET /v1/receipts/{receipt_id}": [
+        Shared(Scope.READ, Request("/v1/receipts/{}"), make=_receipt, unknown=f"receipt_{UNKNOWN}"),
+    ],
+    "GET /v1/receipt-keys": [Public()],
     "GET /v1/ledger/operations/{operation_id}": [
         Shared(Scope.READ, Request("/v1/ledger/operations/{}"), make=_operation, unknown=f"op_{UNKNOWN}"),
     ],

@@ -7,6 +7,7 @@ from tests.flows.matrix import UNKNOWN, Case, OfOperators, Request
 ACT = {"idempotency_key": "{key}", "reason": "a test"}
 ROOT = "/v1/operator"
 HOOKS, ENDPOINT, DELIVERY = f"{ROOT}/webhook-endpoints", f"whep_{UNKNOWN}", f"msg_{UNKNOWN}"
+EXCEPTION = f"exception_{UNKNOWN}"
 LETTER, ATTEMPT, REFUND = f"letter_{UNKNOWN}", f"payatt_{UNKNOWN}", f"refund_{UNKNOWN}"
 
 
@@ -42,6 +43,25 @@ MATRIX: dict[str, list[Case]] = {
     f"POST {ROOT}/refunds": _acts(f"{ROOT}/refunds", payment_attempt_id=ATTEMPT),
     f"GET {ROOT}/refunds": _looks(f"{ROOT}/refunds"),
     f"GET {ROOT}/refunds/{{refund_id}}": _looks(f"{ROOT}/refunds/{REFUND}"),
+    f"GET {ROOT}/exceptions": _looks(f"{ROOT}/exceptions"),
+    f"GET {ROOT}/exceptions/{{exception_id}}": _looks_closely(f"{ROOT}/exceptions/{EXCEPTION}"),
+    f"POST {ROOT}/exceptions/{{exception_id}}/acknowledge": _acts(f"{ROOT}/exceptions/{EXCEPTION}/acknowledge"),
+    f"POST {ROOT}/exceptions/{{exception_id}}/resolve": _acts(f"{ROOT}/exceptions/{EXCEPTION}/resolve"),
+    f"POST {ROOT}/exceptions/{{exception_id}}/approve": _acts(f"{ROOT}/exceptions/{EXCEPTION}/approve"),
+    f"GET {ROOT}/reconciliations": _looks(f"{ROOT}/reconciliations"),
+    f"GET {ROOT}/reconciliations/latest": _looks_closely(f"{ROOT}/reconciliations/latest"),
+    f"GET {ROOT}/closes": _looks(f"{ROOT}/closes"),
+    f"GET {ROOT}/exports": _looks(f"{ROOT}/exports"),
+    # A month that is none is refused, so that no books are marked for it.
+    f"POST {ROOT}/exports": [
+        OfOperators(
+            Scope.OPERATE,
+            Request(f"{ROOT}/exports", {**ACT, "period": "2026-13"}),
+            also=Scope.READ,
+            refused=Refusal.INVALID_ARGUMENTS,
+        )
+    ],
+    f"GET {ROOT}/exports/{{export_id}}/{{file}}": _looks(f"{ROOT}/exports/export_{UNKNOWN}/journal.csv"),
     f"GET {HOOKS}": _looks(HOOKS),
     # Plain http is refused, so that nothing is made that would be told what the tests do.
     f"POST {HOOKS}": [

@@ -17,6 +17,7 @@ MATRIX: dict[str, list[Case]] = {
     # Who has a link may open it; who has none is told so.
     "GET /claim/{link}": [Public(status=404, named=LINK)],
     "GET /owner": [Public(status=303)],
+    "GET /owner/receipts/{receipt_id}": [Public(status=303, named=(("receipt_id", f"receipt_{UNKNOWN}"),))],
     "GET /owner/sign-in": [Public()],
     # A form that no page of ours has sent does nothing, whoever sends it.
     "POST /claim/{link}": [Public(status=403, named=LINK)],

@@ -12,6 +12,8 @@ import billing.operator_tables
 import billing.reversal_tables
 import billing.settling_tables
 import billing.tables
+import finance.statement_tables
+import finance.tables
 import ledger.tables
 import webhooks.tables
 from api.postgres.databases import create_database, drop_database
@@ -19,7 +21,7 @@ from api.wiring import async_url
 from ledger.chart import CHART, NUMBERS
 from tests import postgres_cluster
 
-SCHEMAS = [billing.tables.SCHEMA, ledger.tables.SCHEMA, webhooks.tables.SCHEMA]
+SCHEMAS = [billing.tables.SCHEMA, finance.tables.SCHEMA, ledger.tables.SCHEMA, webhooks.tables.SCHEMA]
 
 COLUMNS = """
     SELECT table_schema || '.' || table_name || '.' || column_name AS name, ordinal_position::text, data_type,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("api", "billing", "ledger", "migrations", "outbound", "rails", "sandbox", "webhooks")
+ROOMS = ("api", "billing", "finance", "ledger", "migrations", "outbound", "rails", "sandbox", "webhooks")
 SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 EVERYTHING = sorted(
     path
@@ -84,7 +84,7 @@ def test_the_environment_is_read_in_the_settings_only(room):
     assert readers <= {"api/settings.py"}
 
 
-@pytest.mark.parametrize("room", ["billing", "ledger", "outbound", "rails", "webhooks"])
+@pytest.mark.parametrize("room", ["billing", "finance", "ledger", "outbound", "rails", "webhooks"])
 def test_only_the_doors_read_the_process_clock(room):
     readers = {
         str(path.relative_to(ROOT))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from ledger.money import AMOUNT_MAX
 from ledger.operations import SYSTEM_SCOPE, Kind, LotCause, LotOpening, Operation
@@ -325,6 +325,19 @@ class Book(Ground):
         known.caps = operation.caps
         return []
 
+    def close(self, operation: Operation, now: datetime) -> list[Move]:
+        assert operation.deadline is not None
+        through = operation.deadline.date() - timedelta(days=1)
+        closed = self.closed_through or date.min
+        if operation.kind is Kind.REOPEN and through >= closed:
+            raise Refused(Outcome.PERIOD_OPEN)
+        if operation.kind is Kind.CLOSE and operation.deadline > self.own_time(now):
+            raise Refused(Outcome.PERIOD_NOT_OVER)
+        if operation.kind is Kind.CLOSE and through <= closed:
+            raise Refused(Outcome.PERIOD_CLOSED)
+        self.closed_through = through
+        return []
+
 
 RULES: dict[Kind, Callable[[Book, Operation, datetime], list[Move]]] = {
     Kind.OPENING: Book.opened,
@@ -343,6 +356,8 @@ RULES: dict[Kind, Callable[[Book, Operation, datetime], list[Move]]] = {
     Kind.FREEZE: Book.freeze,
     Kind.UNFREEZE: Book.freeze,
     Kind.SET_CAPS: Book.set_caps,
+    Kind.CLOSE: Book.close,
+    Kind.REOPEN: Book.close,
 }
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, ClassVar
 
 import pytest
@@ -17,6 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from ledger.operations import Kind
 from tests.model.drawing import BOOKS, PASSES, Pen, openings
 from tests.model.losing import post_and_lose_the_reply
 from tests.model.proxy import FaultProxy, proxy_to
@@ -85,9 +87,9 @@ class Engine(RuleBasedStateMachine):
         times += [lot.opening.expires_at for lot in known.lots if lot.remaining and lot.opening.expires_at]
         self.run(self.world.set_clock(min([at for at in times if at > self.world.now], default=self.world.now)))
 
-    @rule(book=st.sampled_from(BOOKS))
-    def days_are_closed(self, book: Any) -> None:
-        self.run(self.world.close_through(book, self.world.now.date()))
+    @rule(book=st.sampled_from(BOOKS), days=st.integers(0, 3), kind=st.sampled_from([Kind.CLOSE] * 3 + [Kind.REOPEN]))
+    def days_are_closed(self, book: Any, days: int, kind: Kind) -> None:
+        self.run(self.world.close_through(book, self.world.now.date() - timedelta(days=days), kind=kind))
 
     @rule(book=st.sampled_from(BOOKS))
     def catch_up(self, book: Any) -> None:

@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 
 from api.wiring import async_url
 from billing.database import Sessions, engine, sessions
-from ledger.operations import LANE, Operation
+from ledger.operations import LANE, SYSTEM_SCOPE, Kind, Operation
 from ledger.outcomes import Posted
 from ledger.posting import ANSWER, answers_of, columns_of, posting_order
 from tests.books.books import problems
@@ -103,11 +103,12 @@ class World:
         ) in self.oracle.books:  # a call without a trace may or may not have come after what is due by now
             await self.catch_up(organization_id)
 
-    async def close_through(self, organization_id: UUID, day: date) -> None:
-        await self.owner.execute(
-            "UPDATE ledger.books SET closed_through = $2 WHERE organization_id = $1", organization_id, day
+    async def close_through(self, organization_id: UUID, day: date, *, kind: Kind = Kind.CLOSE) -> None:
+        """Close the book through `day`, or open all behind it again; answered like the oracle, refusals too."""
+        first_open = datetime.combine(day + timedelta(days=1), time(), UTC)
+        await self.post(
+            Operation(organization_id, kind, SYSTEM_SCOPE, f"{kind}-{uuid4()}", "a month is over", deadline=first_open)
         )
-        self.oracle.books[organization_id].closed_through = day
 
     async def catch_up(self, organization_id: UUID) -> bool:
         more = await self.owner.fetchval("SELECT ledger.catch_up_v1(0::smallint, $1)", organization_id)

@@ -29,7 +29,7 @@ from api.http.links import post_of
 from api.http.rate_limits import count_signup
 from api.http.reading import query_of
 from api.http.routes.people import cursor
-from api.pages import owner_page, owner_texts, page, texts
+from api.pages import owner_page, owner_texts, page, receipt_page, texts
 from api.pages.owner_page import CAPS, NO_TOKEN, Forms, Shown
 from api.pages.texts import Words
 from api.wiring import House
@@ -38,6 +38,7 @@ from billing.database import Sessions, snapshot
 from billing.fresh import new_key
 from billing.owning import SESSION_LIFETIME, Owned
 from billing.refusals import Refusal, Refused
+from finance import receipt_signing, receipts
 from ledger import ids
 from ledger.ids import external
 from ledger.money import AMOUNT_MAX
@@ -134,6 +135,17 @@ async def show(request: AnyRequest) -> Page:
     forms = Forms(owning.form_token(cookie), new_key("owner"))
     shown = Shown(owned.organization_id, owned.contact, found, forms, asked.limit, asked.done)
     return _html(owner_page.of_organization(shown, sandbox=not house.livemode))
+
+
+@get("/owner/receipts/{receipt_id:str}", exception_handlers=_ANSWERS, include_in_schema=False)
+async def show_receipt(request: AnyRequest, receipt_id: FromPath[str]) -> Page:
+    """A receipt of the session's organization, to print."""
+    house, cookie = house_of(request), _given(request)
+    async with snapshot(house.sessions) as session:
+        owned = await owning.of_cookie(session, cookie, now=house.clock())
+        found = await receipts.statement(session, owned.organization_id, receipts.parsed(receipt_id))
+    document = receipt_signing.signed(found, house.receipt_keys.signing)
+    return _html(receipt_page.of_receipt(document, sandbox=not house.livemode))
 
 
 @post("/owner/caps", status_code=303, exception_handlers=_ANSWERS, include_in_schema=False)
@@ -344,6 +356,7 @@ ROUTES: Final[list[Any]] = [
     sign_in,
     send_link,
     show,
+    show_receipt,
     set_caps,
     pause,
     resume,

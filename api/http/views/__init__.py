@@ -4,5 +4,5 @@
 `discovery` where indexes of x402 find it, `people` agents and tokens, `claims` humans and feedback, `quotes` a quote,
 `quota` the balance and how to top it up, `actions` what the payer must do, `purchases` a purchase and its status,
 `happenings` the activity, `spending` spends, holds and what a refused one is told, `ledger` the books, `caps` what an
-agent may spend, `jobs` a job and `job_refusals` what an order is told that has none.
+agent may spend, `jobs` a job and `job_refusals` what an order is told that has none, `receipts` the keys of receipts.
 """

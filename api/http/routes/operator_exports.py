@@ -1,0 +1,127 @@
+"""Operators and exports: mark a month, list what was marked, and take the files, which are streamed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final
+from uuid import UUID
+
+from litestar import get, post
+from litestar.params import FromPath
+from litestar.response import Stream
+
+from api import account_map
+from api.http import fields_exports as fields
+from api.http.context import AnyRequest, house_of
+from api.http.envelope import Envelope, answer
+from api.http.reading import body_of, query_of
+from api.http.routes.describe import described
+from api.http.routes.operator_letters import LOOKS, acting, organization
+from api.http.views import operator as plain_views
+from api.http.views.exports import export
+from api.wiring import House, async_url
+from billing import operator_actions
+from billing.database import engine, sessions, snapshot
+from billing.operator_actions import Act
+from billing.refusals import Refusal, Refused
+from finance.exporting import files, marks, writing
+from finance.exporting.files import MANIFEST, MANIFEST_TYPE
+from finance.exporting.marks import Marked
+from finance.exporting.reading import Reading, reading
+from finance.periods import Period
+
+AT_ONCE: Final = 2
+"""Files that one process streams at a time; each has a connection of its own, so that no other request waits for it."""
+_ROOT: Final = "/v1/operator/exports"
+
+
+@post(
+    _ROOT,
+    status_code=200,
+    guards=[LOOKS],
+    opt=described("operator export create", body=fields.ExportAsked, refuses=(Refusal.SPENDING_CONFLICT,)),
+)
+async def make_export(request: AnyRequest) -> Envelope:
+    """Fix what an export of a month is of: its seal when it is closed, else a mark of where every book stands now."""
+    asked, house = await body_of(request, fields.ExportAsked), house_of(request)
+    by, month = acting(request, asked.idempotency_key), Period.parse(asked.period)
+    recorded, replayed = await operator_actions.once(
+        house.sessions,
+        by,
+        Act.MAKE_EXPORT,
+        subject=month.name,
+        reason=asked.reason,
+        act=lambda: marks.make(house.sessions, month, by=by, reason=asked.reason, now=house.clock()),
+    )
+    async with snapshot(house.sessions) as session:
+        found = await marks.named(session, recorded.details["export_id"])
+    return answer(
+        request, {"action": plain_views.action(recorded), "replayed": replayed, "export": export(found, _names(house))}
+    )
+
+
+@get(_ROOT, guards=[LOOKS], opt=described("operator exports", query=fields.ExportsAsked))
+async def list_exports(request: AnyRequest) -> Envelope:
+    """Exports, newest first, with the names of their files."""
+    asked, house = query_of(request, fields.ExportsAsked), house_of(request)
+    before = None if asked.cursor is None else _cursor(asked.cursor)
+    async with snapshot(house.sessions) as session:
+        found = await marks.listed(session, before=before, limit=asked.limit + 1)
+    shown = [export(one, _names(house)) for one in found]
+    return answer(request, plain_views.page("exports", shown, limit=asked.limit, key="export_id"))
+
+
+@get(f"{_ROOT}/{{export_id:str}}/{{file:str}}", guards=[LOOKS], opt={"command": "operator export file"})
+async def take_file(request: AnyRequest, export_id: FromPath[str], file: FromPath[str]) -> Stream:
+    """One file of an export, as it is: no envelope. `statement.csv` is of `?organization_id=`."""
+    house, whose = house_of(request), organization(request.query_params.get("organization_id"))
+    async with snapshot(house.sessions) as session:
+        marked = await marks.named(session, export_id)
+    known = files.files(account_map.all_maps(house.account_map), organization_id=whose)
+    if file == MANIFEST:
+        media_type, chunks = MANIFEST_TYPE, partial(writing.manifest_chunks, files=known.values())
+    elif file in known:
+        media_type, chunks = known[file].media_type, partial(writing.file_chunks, file=known[file])
+    else:
+        raise Refused(Refusal.NOT_FOUND, "an export has no such file")
+    at_once: asyncio.Semaphore = request.app.state.exports
+    if at_once.locked():
+        raise Refused(Refusal.OVERLOADED)
+
+    async def sent() -> AsyncIterator[bytes]:
+        async with at_once, _reading(house, marked) as of:
+            async for chunk in chunks(reading=of):
+                yield chunk
+
+    name = f"{marked.period.name}-{marked.name}-{file}"
+    return Stream(sent(), media_type=media_type, headers={"content-disposition": f'attachment; filename="{name}"'})
+
+
+@asynccontextmanager
+async def _reading(house: House, marked: Marked) -> AsyncIterator[Reading]:
+    """A reading on a connection of its own, whose statements may take as long as the reading lets them."""
+    if house.settings.database_url is None:
+        raise Refused(Refusal.SERVICE_UNAVAILABLE)
+    on = engine(async_url(house.settings.database_url.get_secret_value()), connections_max=1, answer_timeout_s=None)
+    try:
+        async with reading(sessions(on), marked) as of:
+            yield of
+    finally:
+        await on.dispose()
+
+
+def _names(house: House) -> list[str]:
+    return [*files.files(account_map.all_maps(house.account_map)), files.STATEMENT, MANIFEST]
+
+
+def _cursor(text: str) -> UUID:
+    try:
+        return marks.parsed(text)
+    except Refused:
+        raise Refused(Refusal.INVALID_ARGUMENTS, "cursor is not one that a page ended with") from None
+
+
+ROUTES: Final[list[Any]] = [make_export, list_exports, take_file]

@@ -1,0 +1,146 @@
+"""The exceptions: one row a line that does not fit, for ever, and how it stands.
+
+Found again a row stays what people made of it, unless its numbers changed: then it is open again. What a run that
+looked no longer finds is gone; what is gone and found again is open. A resolved one stays resolved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from billing.fresh import new_id
+from billing.refusals import Refusal, Refused
+from finance.reconciling.found import Compared, Found
+from finance.statement_tables import ExceptionState, ReconciliationException, ReconciliationRun
+from ledger import ids
+
+PREFIX: Final = "exception"
+RUN_PREFIX: Final = "reconciliation"
+STANDING: Final = (ExceptionState.OPEN, ExceptionState.ACKNOWLEDGED, ExceptionState.PROPOSED)
+"""States of what still does not fit and is not settled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How many exceptions a run opened (or opened again), and how many went."""
+
+    opened: int
+    gone: int
+
+
+def public_id(exception_id: UUID) -> str:
+    """`exception_…`, as it is shown."""
+    return ids.external(PREFIX, exception_id)
+
+
+def parsed(name: str) -> UUID:
+    """The id inside `exception_…`. Raises `Refused(NOT_FOUND)`."""
+    try:
+        return ids.parse(PREFIX, name)
+    except ids.MalformedId:
+        raise _not_found() from None
+
+
+async def write(session: AsyncSession, compared: Sequence[Compared], *, now: datetime) -> Written:
+    """Bring the list up to what was found; only sources that were looked at lose rows. The caller holds the lock."""
+    query = select(ReconciliationException).where(
+        col(ReconciliationException.source).in_([one.source for one in compared])
+    )
+    rows = (await session.exec(query.with_for_update())).all()
+    known = {(row.source, row.subject): row for row in rows}
+    opened, seen = 0, set()
+    for found in (found for one in compared for found in one.found):
+        seen.add((found.source, found.subject))
+        row = known.get((found.source, found.subject))
+        if row is None:
+            session.add(_new(found, now))
+            opened += 1
+        else:
+            opened += _again(row, found, now)
+    gone = [row for key, row in known.items() if key not in seen and row.state in STANDING]
+    for row in gone:
+        row.state, row.updated_at = ExceptionState.GONE, now
+        row.adjustment = without_proposal(row.adjustment)
+    await session.flush()
+    return Written(opened, len(gone))
+
+
+def _new(found: Found, now: datetime) -> ReconciliationException:
+    return ReconciliationException(
+        id=new_id(now),
+        source=found.source,
+        subject=found.subject,
+        finding=found.finding,
+        organization_id=found.organization_id,
+        amount=found.amount,
+        currency=found.currency,
+        here=dict(found.here),
+        there=dict(found.there),
+        state=ExceptionState.OPEN,
+        occurred_at=found.occurred_at,
+        first_seen_at=now,
+        last_seen_at=now,
+        updated_at=now,
+    )
+
+
+def _again(row: ReconciliationException, found: Found, now: datetime) -> bool:
+    """Found again; whether it is open again."""
+    changed = (row.finding, row.amount) != (found.finding.value, found.amount)
+    again = row.state == ExceptionState.GONE or (changed and row.state != ExceptionState.OPEN)
+    if again:
+        row.state, row.adjustment = ExceptionState.OPEN, without_proposal(row.adjustment)
+    if again or changed:
+        row.updated_at = now
+    row.finding, row.amount, row.last_seen_at = found.finding.value, found.amount, now
+    row.here, row.there = dict(found.here), dict(found.there)
+    return again
+
+
+def without_proposal(adjustment: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What was posted, without what waits for somebody to agree."""
+    return {**adjustment, "proposal": None} if adjustment is not None else None
+
+
+async def listed(
+    session: AsyncSession, *, state: str | None = None, before: UUID | None = None, limit: int
+) -> Sequence[ReconciliationException]:
+    """Exceptions, newest first, from behind `before`; without `state` those that still stand."""
+    states = [state] if state is not None else list(STANDING)
+    query = select(ReconciliationException).where(col(ReconciliationException.state).in_(states))
+    if before is not None:
+        query = query.where(col(ReconciliationException.id) < before)
+    return (await session.exec(query.order_by(col(ReconciliationException.id).desc()).limit(limit))).all()
+
+
+async def one(session: AsyncSession, exception_id: UUID) -> ReconciliationException:
+    """One exception. Raises `Refused(NOT_FOUND)`."""
+    found = await session.get(ReconciliationException, exception_id)
+    if found is None:
+        raise _not_found()
+    return found
+
+
+async def newest_run(session: AsyncSession) -> ReconciliationRun | None:
+    """The last comparison; none before the first."""
+    query = select(ReconciliationRun).order_by(col(ReconciliationRun.id).desc()).limit(1)
+    return (await session.exec(query)).first()
+
+
+async def runs(session: AsyncSession, *, before: UUID | None, limit: int) -> Sequence[ReconciliationRun]:
+    """Comparisons, newest first, from behind `before`."""
+    query = select(ReconciliationRun)
+    if before is not None:
+        query = query.where(col(ReconciliationRun.id) < before)
+    return (await session.exec(query.order_by(col(ReconciliationRun.id).desc()).limit(limit))).all()
+
+
+def _not_found() -> Refused:
+    return Refused(Refusal.NOT_FOUND, "there is no such exception")

@@ -1,0 +1,128 @@
+"""One run: read what the provider says, compare everything in one snapshot, bring the list of exceptions up to it.
+
+Only sources that could be looked at count: without a statement of the provider nothing is missing there, and without
+one of the bank no payout is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import text
+from sqlmodel import col, func, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from billing.database import Sessions, snapshot
+from billing.fresh import new_id
+from finance.reconciling import clearing, comparing, keeping, listing, pairing, provider, reading
+from finance.reconciling.found import Compared
+from finance.reconciling.pairing import Paired
+from finance.reconciling.provider import Covered
+from finance.statement_tables import Finding, ReconciliationException, ReconciliationRun, StatementLine
+from rails.money import StatementReader
+
+TIMEOUT_S: Final = 900
+"""For a statement that compares all of a long history, and for whoever waits with its list meanwhile."""
+REPORTED_MAX: Final = 10_000
+"""Exceptions that stand in the report of a run; of more, it says how many."""
+
+Looking: TypeAlias = Callable[[AsyncSession], Awaitable[Sequence[Compared]]]
+"""Another comparison, in the snapshot of the run: of the chain."""
+
+
+async def reconcile(
+    sessions: Sessions,
+    *,
+    reader: StatementReader | None,
+    others: Sequence[Looking] = (),
+    bank_days: int,
+    holder: str,
+    now: datetime,
+) -> ReconciliationRun:
+    """Compare everything; the run with its report. Without a `reader` with what is known of the provider already.
+
+    A payout should be at the bank `bank_days` days after the provider's day of arrival. Raises `StatementRefused`,
+    `TooMuchIsWrong`, and what the reader raises: then there is no run, and the list is as it was.
+    """
+    read = await provider.read(sessions, reader, now=now) if reader is not None else None
+    async with sessions() as session, session.begin():
+        await _bounded(session)
+        await keeping.lock(session)
+        covered = read or await provider.covered(session)
+        async with snapshot(sessions) as before:
+            await _bounded(before)
+            compared, paired, report = await _compared(before, covered, bank_days=bank_days, now=now)
+            for look in others:
+                compared += await look(before)
+        if paired is not None:
+            await reading.keep_pairs(session, paired)
+        written = await listing.write(session, compared, now=now)
+        report |= {
+            "covered": covered.as_json() if covered is not None else None,
+            "sources": {one.source: one.counts() for one in compared},
+            "opened": written.opened,
+            "gone": written.gone,
+            **await _standing(session, now),
+        }
+        run = ReconciliationRun(id=new_id(now), holder=holder, report=report, created_at=now)
+        session.add(run)
+        return run
+
+
+async def _bounded(session: AsyncSession) -> None:
+    connection = await session.connection()
+    for wait in ("statement_timeout", "idle_in_transaction_session_timeout"):
+        await connection.execute(text(f"SET LOCAL {wait} = '{TIMEOUT_S}s'"))
+
+
+async def _compared(
+    session: AsyncSession, covered: Covered | None, *, bank_days: int, now: datetime
+) -> tuple[list[Compared], Paired | None, dict[str, Any]]:
+    """What was found, which lines of the bank are which payouts, and what of the report is known then."""
+    compared: list[Compared] = []
+    sides = await reading.payouts(session, covered)
+    charged, uncharged = await reading.payments(session, covered)
+    unpaid = await reading.unpaid(session)
+    if covered is not None or await _has_lines(session):
+        payouts = comparing.payouts(sides)
+        missing = frozenset(one.subject for one in payouts.found if one.finding is not Finding.DIFFERENT)
+        fit, wrong = await reading.lines(session, covered)
+        lines, unexplained = comparing.lines(wrong, uncharged, matched=fit, payouts_missing=missing)
+        compared += [lines, comparing.payments(unexplained, unpaid, matched=charged), payouts]
+    waiting = sum(one.amount for one in uncharged) - sum(line.amount for _, line, _ in unpaid)
+    account = await clearing.read(session, waiting=waiting, now=now)
+    compared.append(account.compared(now))
+    paired = None
+    lines_of_bank = await reading.bank_lines(session)
+    from_day = reading.first_day(lines_of_bank)
+    if from_day is not None:
+        paired = pairing.pair(comparing.expected(sides), lines_of_bank, within_days=bank_days)
+        compared.append(comparing.bank(paired, today=now.date(), from_day=from_day, within_days=bank_days))
+    return compared, paired, {"clearing": [account.told()]}
+
+
+async def _has_lines(session: AsyncSession) -> bool:
+    return (await session.exec(select(col(StatementLine.id)).limit(1))).first() is not None
+
+
+async def _standing(session: AsyncSession, now: datetime) -> dict[str, Any]:
+    """The exceptions that stand, with their age in days, and how many more there are."""
+    states = col(ReconciliationException.state).in_(listing.STANDING)
+    count = (await session.exec(select(func.count()).select_from(ReconciliationException).where(states))).one()
+    found = await listing.listed(session, limit=REPORTED_MAX)
+    told = [
+        {
+            "exception_id": listing.public_id(one.id),
+            "source": one.source,
+            "subject": one.subject,
+            "finding": one.finding,
+            "state": one.state,
+            "amount": one.amount,
+            "currency": one.currency,
+            "age_days": max((now - one.occurred_at).days, 0),
+        }
+        for one in found
+    ]
+    return {"exceptions": told, "more_exceptions": count - len(told)}

@@ -1,0 +1,172 @@
+"""Two sides of everything, as tables: what fits, what does not, and which line of the bank is which payout."""
+
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from finance.reconciling import adjusting, comparing
+from finance.reconciling.clearing import Age, Clearing, ageing
+from finance.reconciling.comparing import Line, LineSides, Payout, PayoutSides, Uncharged
+from finance.reconciling.pairing import Booked, Expected, pair
+from finance.statement_tables import Finding
+
+AT = datetime(2026, 10, 10, 12, tzinfo=UTC)
+DAY = date(2026, 10, 10)
+WHO = UUID(int=5)
+CHARGE = Line("charge", 500, 45, 455, None, "ch_1", AT, WHO)
+HERE, THERE, DIFFERENT = Finding.MISSING_HERE, Finding.MISSING_THERE, Finding.DIFFERENT
+
+
+def payment(name: str, amount: int, *, late: bool = True) -> Uncharged:
+    return Uncharged(name, WHO, UUID(int=6), amount, AT, late)
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "finding", "amount"),
+    [
+        (CHARGE, None, THERE, -455),
+        (None, CHARGE, HERE, 455),
+        (CHARGE, CHARGE._replace(fee=50, net=450), DIFFERENT, -5),
+        (CHARGE._replace(payout_id="po_1"), CHARGE._replace(payout_id="po_2"), DIFFERENT, 0),
+    ],
+)
+def test_a_line_that_does_not_fit_says_what_the_books_lack(here, there, finding, amount):
+    compared, waiting = comparing.lines([LineSides("txn_1", here, there)], [], matched=3, payouts_missing=frozenset())
+    [found] = compared.found
+    assert (found.subject, found.finding, found.amount, compared.matched) == ("txn_1", finding, amount, 3)
+    assert waiting == []
+
+
+def test_a_charge_that_is_missing_here_explains_the_payment_that_waits_for_it():
+    waiting = [payment("pi_other", 700), payment("pi_1", 500)]
+    lines, left = comparing.lines([LineSides("txn_1", None, CHARGE)], waiting, matched=0, payouts_missing=frozenset())
+    assert [(one.amount, one.here["payment_id"], one.organization_id) for one in lines.found] == [(-45, "pi_1", WHO)]
+    payments = comparing.payments(left, [], matched=1)
+    assert [(one.subject, one.finding, one.amount) for one in payments.found] == [("pi_other", THERE, -700)]
+    assert comparing.payments([payment("pi_new", 500, late=False)], [], matched=0).found == []
+
+
+def test_a_payout_that_is_missing_takes_its_own_line_with_it():
+    own = Line("payout", -500, 0, -500, None, "po_1", AT)
+    compared, _ = comparing.lines([LineSides("txn_1", None, own)], [], matched=0, payouts_missing=frozenset({"po_1"}))
+    assert compared.found == []
+
+
+OURS = Payout(500, "usd", "paid", AT)
+THEIRS = Payout(500, "usd", "paid", AT, DAY)
+
+
+@pytest.mark.parametrize(
+    ("sides", "expected"),
+    [
+        (PayoutSides("po", OURS, THEIRS, 500, AT, due=True), None),
+        (PayoutSides("po", OURS, THEIRS, None, None, due=True), None),
+        (PayoutSides("po", OURS, None, 500, AT, due=True), None),
+        (PayoutSides("po", OURS._replace(status="in_transit"), THEIRS, 500, AT, due=True), None),
+        (PayoutSides("po", OURS, None, None, None, due=False), None),
+        (PayoutSides("po", None, THEIRS._replace(status="failed"), None, None, due=False), None),
+        (PayoutSides("po", OURS, None, None, None, due=True), (THERE, 500)),
+        (PayoutSides("po", None, THEIRS, 500, AT, due=False), (HERE, -500)),
+        (PayoutSides("po", None, None, 500, AT, due=False), (HERE, -500)),
+        (PayoutSides("po", OURS, THEIRS._replace(amount=510), None, None, due=True), (DIFFERENT, -10)),
+        (PayoutSides("po", OURS, THEIRS, 499, AT, due=True), (DIFFERENT, 0)),
+        (PayoutSides("po", OURS, THEIRS._replace(status="failed"), None, None, due=True), (DIFFERENT, 0)),
+    ],
+)
+def test_a_payout_fits_when_both_sides_and_its_lines_say_the_same(sides, expected):
+    found = [(one.finding, one.amount) for one in comparing.payouts([sides]).found]
+    assert found == ([expected] if expected is not None else [])
+
+
+def payout(name: str, amount: int, day: date = DAY) -> Expected:
+    return Expected(name, amount, "usd", day)
+
+
+def booked(number: int, amount: int, text: str = "STRIPE", *, days: int = 0, known: str | None = None) -> Booked:
+    return Booked(UUID(int=number), DAY + timedelta(days=days), amount, "usd", text, known)
+
+
+@pytest.mark.parametrize(
+    ("payouts", "lines", "sure", "guessed"),
+    [
+        ([payout("po_1", 500)], [booked(1, 500)], {("po_1", 1)}, set()),
+        ([payout("po_1", 500)], [booked(1, 500, "no name", days=5)], {("po_1", 1)}, set()),
+        ([payout("po_1", 500)], [booked(1, 500, days=6)], set(), set()),
+        ([payout("po_1", 500)], [booked(1, 500, "A", days=0), booked(2, 500, days=3)], {("po_1", 2)}, set()),
+        ([payout("po_1", 500), payout("po_2", 500)], [booked(1, 500, "x po_2", days=9)], {("po_2", 1)}, set()),
+        ([payout("po_1", 500), payout("po_2", 500)], [booked(1, 500, known="po_2")], {("po_2", 1)}, set()),
+        ([payout("po_1", 500), payout("po_2", 510)], [booked(1, 497)], set(), {("po_1", 1)}),
+        ([payout("po_1", 500)], [booked(1, 497, "SHOP")], set(), set()),
+        ([payout("po_1", 500)], [booked(1, 400)], set(), set()),
+        ([payout("po_1", -500)], [booked(1, 500)], set(), set()),
+        ([payout("po_1", -500)], [booked(1, -500)], {("po_1", 1)}, set()),
+    ],
+)
+def test_each_payout_has_one_line_of_the_bank_at_most(payouts, lines, sure, guessed):
+    paired = pair(payouts, lines, within_days=5)
+    assert {(one.payout_id, line.line_id.int) for one, line in paired.sure} == sure
+    assert {(one.payout_id, line.line_id.int) for one, line in paired.guessed} == guessed
+    assert len(paired.payouts) == len(payouts) - len(sure) - len(guessed)
+    assert len(paired.lines) == len(lines) - len(sure) - len(guessed)
+
+
+@pytest.mark.parametrize(
+    ("today", "from_day", "expected"),
+    [
+        (DAY + timedelta(days=5), DAY, {("po_1", THERE)}),
+        (DAY + timedelta(days=4), DAY, set()),
+        (DAY + timedelta(days=5), DAY + timedelta(days=1), set()),
+    ],
+)
+def test_a_payout_is_missing_at_the_bank_when_its_days_are_over_and_the_statement_is_of_that_time(
+    today, from_day, expected
+):
+    paired = pair([payout("po_1", 500)], [booked(1, 90, "RENT")], within_days=5)
+    found = comparing.bank(paired, today=today, from_day=from_day, within_days=5).found
+    assert {(one.subject, one.finding) for one in found} == expected
+
+
+def test_money_of_the_provider_without_a_payout_is_missing_here():
+    paired = pair([], [booked(1, 90, "RENT"), booked(2, 80, "Stripe Payments")], within_days=5)
+    [found] = comparing.bank(paired, today=DAY, from_day=DAY, within_days=5).found
+    assert (found.finding, found.amount, found.there["text"]) == (HERE, 80, "Stripe Payments")
+
+
+def test_what_clearing_cannot_explain_is_a_finding_and_the_rest_is_aged():
+    ages = [Age(-1, 1, 5), Age(0, 1, 10), Age(1, 1, 1), Age(2, 2, 20), Age(30, 1, 7), Age(31, 1, 9)]
+    assert [(one["days"], one["lines"], one["cents"]) for one in ageing(ages)] == [
+        ("0-1", 3, 16), ("2-7", 2, 20), ("8-30", 1, 7), (">30", 1, 9),
+    ]  # fmt: skip
+    assert not Clearing(100, 60, -10, 50, ages).compared(AT).found
+    [found] = Clearing(100, 60, -10, 40, ages).compared(AT).found
+    assert (found.amount, found.finding) == (-10, DIFFERENT)
+
+
+@pytest.mark.parametrize(
+    ("source", "currency", "amount", "posted", "moved"),
+    [
+        ("bank", "usd", -3, {}, [("reconciliation_differences", "bank", 3)]),
+        ("stripe_lines", "usd", 700, {}, [("stripe_clearing", "reconciliation_differences", 700)]),
+        ("bank", "usd", -5, {"bank": -495}, [("bank", "reconciliation_differences", 490)]),
+        ("bank", "usd", -5, {"bank": -5}, []),
+        ("chain", "usdc", 25_000, {}, [
+            ("usdc_clearing", "conversion_usdc", 25_000), ("conversion", "reconciliation_differences", 2),
+        ]),
+        ("chain", "usdc", -9_999, {}, [("conversion_usdc", "usdc_clearing", 9_999)]),
+    ],
+)  # fmt: skip
+def test_an_adjustment_posts_what_is_left_of_the_difference(source, currency, amount, posted, moved):
+    found = adjusting.proposal(
+        source=source, currency=currency, amount=amount, account=None, against=None, posted=posted
+    )
+    assert [(one.debit, one.credit, one.money.amount) for one in found.transfers()] == moved
+
+
+@pytest.mark.parametrize(
+    ("currency", "account", "against"),
+    [("usd", "deferred_revenue", None), ("usd", None, "revenue_usage"), ("usd", "bank", "bank"), ("eth", None, None)],
+)
+def test_only_accounts_of_differences_are_adjusted(currency, account, against):
+    with pytest.raises(ValueError, match=r"one of|adjusts"):
+        adjusting.proposal(source="x", currency=currency, amount=1, account=account, against=against, posted={})

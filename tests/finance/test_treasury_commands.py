@@ -1,0 +1,77 @@
+"""The commands of the treasury, as a person types them; in this process, because each is a process otherwise."""
+
+import asyncio
+import os
+
+import pytest
+from typer.testing import CliRunner
+
+from api.cli import app
+from api.reasons import CannotGoOn
+from rails.evm.networks import BASE_SEPOLIA
+from tests.evm.nodes import Node
+from tests.finance.treasuries import DOLLAR, TREASURY, ChainOfTests, paid, sent
+from tests.service import HOST, STRIPE_KEY
+
+
+@pytest.fixture(scope="module")
+def treasury_commands(new_databases):
+    return new_databases("treasury_commands")
+
+
+@pytest.fixture
+def run(treasury_commands, monkeypatch):
+    """`run(argument, …, VARIABLE=value)`: one command of a service with a treasury; what it said, or why it stopped."""
+    for name in [name for name in os.environ if name.startswith("PURSER_")]:
+        monkeypatch.delenv(name)
+    settings = {
+        "DATABASE_URL": treasury_commands.run_url,
+        "STRIPE_SECRET_KEY": STRIPE_KEY,
+        "X402_NETWORK": BASE_SEPOLIA.caip2,
+        "X402_TREASURY": TREASURY,
+        "X402_FACILITATOR_URL": "http://127.0.0.1:1",
+    }
+
+    def typed(*arguments, **more):
+        for name, value in (settings | more).items():
+            monkeypatch.setenv(f"PURSER_{name}", value)
+        ended = CliRunner().invoke(app, ["treasury", *arguments])
+        if isinstance(ended.exception, CannotGoOn):
+            return f"{ended.exception.exit_code}: {ended.exception}"
+        assert ended.exception is None, ended.output
+        return " ".join(ended.output.split())
+
+    return typed
+
+
+async def test_a_treasury_is_read_shown_and_sold_from(run):
+    chain = ChainOfTests([paid(10, 9 * DOLLAR), paid(600, 5 * DOLLAR), sent(700, 2 * DOLLAR)])
+    async with Node(chain) as node:
+        port = node._server.sockets[0].getsockname()[1]
+
+        async def at_node(*arguments):
+            return await asyncio.to_thread(run, *arguments, X402_RPC_URL=f"http://{HOST}:{port}")
+
+        said = await at_node("read", "--from-block", "100")
+        assert "eip155:84532: 12.000000 USDC in 0xabab" in said
+        assert "at block 1000" in said
+        assert said.endswith("2 new transfers.")
+        assert (
+            "opening 9.000000 at 2026-09-21 14:16:40 UTC came in 5.000000 went out 2.000000 balance 12.000000 "
+            "unexplained 0.000000 booked 0 of 2 transfers"
+        ) in await at_node("show")
+        sold = ("sold", "trade-1", "--usdc", "2", "--received", "1.98", "--fee", "0.02", "--reason", "monthly")
+        assert "trade-1 is in the platform's book" in await at_node(*sold)
+        assert "trade-1 stood in the platform's book already" in await at_node(*sold)
+        bought = ("bought-ether", "gas-1", "--ether", "0.25", "--paid", "900", "--reason", "gas", "--at", "2026-10-05")
+        assert "gas-1 is in the platform's book" in await at_node(*bought)
+        chain.final = None
+        assert (await at_node("read")).startswith("1: The chain cannot be read now: the node of eip155:84532 names no")
+
+
+def test_what_cannot_be_done_is_said_in_a_sentence(run):
+    assert run("read") == "2: No node of the chain is named: set PURSER_X402_RPC_URL."
+    rest = ("--received", "1.00", "--reason", "r")
+    assert run("sold", "t", "--usdc", "1.0000001", *rest).startswith("2: --usdc is an amount with at most 6 decimals")
+    assert run("sold", "t", "--usdc", "-1", *rest).startswith("2: --usdc is an amount")
+    assert run("sold", "t", "--usdc", "0.000001", *rest) == "2: USDC is sold in whole cents, at par."
