@@ -55,8 +55,17 @@ _IN_RECORDS: Final = (
     ("billing.feedback", "dedupe_key", "text"),
     ("billing.agents", "name", "text"),
     ("billing.agents", "runtime", "text"),
+    ("billing.webhook_endpoints", "description", "text"),
+    ("finance.closes", "reason", "text"),
+    ("finance.closes", "reopen_reason", "text"),
+    ("finance.exceptions", "reason", "text"),
+    ("finance.exceptions", "here", "jsonb"),
+    ("finance.exceptions", "there", "jsonb"),
+    ("finance.imports", "name", "text"),
+    ("finance.bank_lines", "description", "text"),
+    ("finance.bank_lines", "reference", "text"),
 )
-"""The same of all organizations: somebody may have named the person there."""
+"""The same of all organizations: somebody may have named the person there, a bank or an operator too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ Theory of operation
 A book is read from where it was read last, under the lock of its `FoldedBook`, so each operation counts once. Lines say
 by themselves what was consumed and what expired, and the database adds them up; what they do not show (what is owed,
 settled, taken back) is said by the terms of the few operations that change it. A day is the operation's accounting
-date; what comes to a day that was recognized already counts on the day after it. All of it can be thrown away and made
-again from the journal.
+date; what comes to a day that was recognized already counts on the day after it. What became of a lot in all follows from
+the journal alone; on which day late facts counted is said by the recognitions that were posted.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from finance.lot_values import Gone
 from ledger.chart import NUMBERS
 from ledger.operations import LANE
 
-OPERATIONS_AT_ONCE: Final = 200_000
-"""Operations that one transaction folds."""
+OPERATIONS_AT_ONCE: Final = 20_000
+"""Operations that one transaction folds, of which each may have hundreds of lines."""
 
 _CONSUMED, _EXPIRED, _CLAWED_BACK, _DEFERRED = (
     NUMBERS[code] for code in ("consumed", "expired", "clawed_back", "deferred_revenue")

@@ -34,6 +34,7 @@ from ledger.money import usd
 from ledger.operations import LANE, PLATFORM, SYSTEM_SCOPE, Kind, Operation, Transfer
 
 BOOKS_A_PAGE: Final = 500
+FAILED_IN_A_ROW_MAX: Final = 5
 DAYS_AT_ONCE: Final = 60
 """Days of one book that one transaction recognizes."""
 
@@ -85,13 +86,26 @@ class Recognized:
 
 
 async def recognize_all(sessions: Sessions, *, through: date, progress: Progress | None = None) -> Recognized:
-    """Recognize every book through `through`, a day that is over. Books where nothing happened are not touched."""
-    books = days = 0
+    """Recognize every book through `through`, a day that is over. Books where nothing happened are not touched.
+
+    A book that cannot be recognized does not keep the others from it: what was wrong with the first is raised when all
+    others are done, or when `FAILED_IN_A_ROW_MAX` failed one after the other, as they do where the database is gone.
+    """
+    books = days = in_a_row = 0
+    failed: Exception | None = None
     async for organization_id in behind(sessions, through=through):
-        days += await recognize(sessions, organization_id, through=through)
-        books += 1
+        try:
+            days += await recognize(sessions, organization_id, through=through)
+        except Exception as error:
+            failed, in_a_row = failed or error, in_a_row + 1
+            if in_a_row == FAILED_IN_A_ROW_MAX:
+                raise
+            continue
+        books, in_a_row = books + 1, 0
         if progress is not None:
             progress(books)
+    if failed is not None:
+        raise failed
     return Recognized(books, days)
 
 

@@ -130,11 +130,15 @@ class WatermarkBook(SQLModel, table=True):
 
 
 class Export(SQLModel, table=True):
-    """An export that somebody asked for. It has the id of its watermark, which may be a seal. Insert-only."""
+    """An export that somebody asked for. It has the id of its watermark, which may be a seal. Insert-only.
+
+    `reconciliation_id` is the run whose exceptions are exported with it: the newest when it was made; none before any.
+    """
 
     __tablename__ = "exports"
     __table_args__: ClassVar[Any] = ({"schema": SCHEMA},)
     id: UUID = column(Uuid, key=True)
     period: str = column(Text)
     holder: str = column(Text)
+    reconciliation_id: UUID | None = column(Uuid, null=True)
     created_at: datetime = time()

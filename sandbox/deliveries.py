@@ -133,7 +133,7 @@ async def _post(
     body = json.dumps(event, indent=2).encode()
     headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "Stripe/1.0 (sandbox)"}
     if secret:
-        # A receiver compares with the real time, so the sandbox's shifted clock stays out of this unless told otherwise.
+        # A receiver compares with the real time, so the shifted clock stays out of this unless it is told otherwise.
         signed_at = world.now() if world.letters_shifted else world.config.clock()
         headers["Stripe-Signature"] = signature(secret, body, int(signed_at))
     try:

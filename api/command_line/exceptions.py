@@ -1,7 +1,8 @@
 """`purser exceptions`: the lines that do not fit, and what is decided of them.
 
-The command line may propose; it never approves by itself. Whoever approves has an operator key of his own, whose token
-is read from a file or from standard input and never from an argument, which others on the machine could see.
+The command line by itself resolves small ones only. Whoever proposes a large one, and whoever approves it, has an
+operator key of his own, whose token is read from a file or from standard input and never from an argument, which others
+on the machine could see.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ exceptions_app = typer.Typer(
 State = Annotated[str | None, typer.Option(help="Only those in this state; those that still stand when left out.")]
 Account = Annotated[str | None, typer.Option(help="The account that is told what was missing.")]
 Against = Annotated[str | None, typer.Option(help="The other account; reconciliation_differences when left out.")]
+ProposersToken = Annotated[
+    Path | None, typer.Option("--token-file", help="File with your operator token; a large adjustment needs one.")
+]
+Proposal = Annotated[str, typer.Option(help="What is approved: the proposal_id that `show` prints, opact_….")]
 TokenFile = Annotated[
     Path | None, typer.Option(help="File with the operator token of whoever approves; standard input when left out.")
 ]
@@ -87,32 +92,46 @@ def exceptions_acknowledge(exception: str, reason: Reason, data_dir: DataDir = N
 
 @exceptions_app.command("resolve")
 def exceptions_resolve(
-    exception: str, *, reason: Reason, account: Account = None, against: Against = None, data_dir: DataDir = None
+    exception: str,
+    *,
+    reason: Reason,
+    account: Account = None,
+    against: Against = None,
+    token_file: ProposersToken = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Settle an exception by an adjustment; a large one is proposed, for another key holder to approve."""
-    found = in_house(
-        data_dir,
-        lambda house: resolving.resolve(
+    token = _token(token_file) if token_file is not None else None
+
+    async def act(house: House) -> ReconciliationException:
+        return await resolving.resolve(
             house.sessions,
             _id(exception),
             account=account,
             against=against,
             alone_up_to_cents=house.settings.finance_second_approval_cents,
             reason=reason,
-            by=COMMAND_LINE,
+            by=await _holder(house, token) if token is not None else COMMAND_LINE,
             now=house.clock(),
-        ),
-    )
-    _say(exception, found)
+        )
+
+    _say(exception, in_house(data_dir, act))
 
 
 @exceptions_app.command("approve")
 def exceptions_approve(
-    exception: str, *, reason: Reason, token_file: TokenFile = None, data_dir: DataDir = None
+    exception: str, *, proposal: Proposal, reason: Reason, token_file: TokenFile = None, data_dir: DataDir = None
 ) -> None:
     """Approve what another key holder proposed, with an operator key of one's own."""
     token = _token(token_file)
-    _say(exception, in_house(data_dir, lambda house: _approved(house, exception, token, reason)))
+
+    async def act(house: House) -> ReconciliationException:
+        by = await _holder(house, token)
+        return await resolving.approve(
+            house.sessions, _id(exception), proposal_id=proposal, reason=reason, by=by, now=house.clock()
+        )
+
+    _say(exception, in_house(data_dir, act))
 
 
 def _id(exception: str) -> UUID:
@@ -128,19 +147,22 @@ def _token(file: Path | None) -> str:
     return sys.stdin.read(TOKEN_LENGTH_MAX).strip()
 
 
-async def _approved(house: House, exception: str, token: str, reason: str) -> ReconciliationException:
+async def _holder(house: House, token: str) -> Acting:
+    """Who acts with this token. Raises `Refused`."""
     operator = await operator_keys.authenticate(house.bearers.operators, token, now=house.clock())
     if not operator.may(Scope.OPERATE):
         raise Refused(Refusal.SCOPE_MISSING, f"this key has not the scope {Scope.OPERATE}")
-    by = Acting(operator.key_id, operator.name)
-    return await resolving.approve(house.sessions, _id(exception), reason=reason, by=by, now=house.clock())
+    return Acting(operator.key_id, operator.name)
 
 
 def _say(exception: str, found: ReconciliationException) -> None:
+    kept: dict[str, Any] = found.adjustment or {}
     if found.state == ExceptionState.PROPOSED:
-        console().print(f"{exception} is proposed; another key holder must approve it.")
+        console().print(
+            f"{exception} is proposed as {kept['proposal_id']}; another key holder must approve it.", soft_wrap=True
+        )
     else:
-        kept: dict[str, Any] = (found.adjustment or {}).get("proposal") or {}
+        kept = kept.get("proposal") or {}
         moved = views.decimal(kept["amount"], kept["currency"]) if kept else "nothing"
         console().print(f"{exception} is resolved; {moved} was posted.")
 
@@ -151,11 +173,12 @@ async def _listed(house: House, *, state: str | None, limit: int, before: str | 
     behind = _id(before) if before is not None else None
     async with snapshot(house.sessions) as session:
         found = await listing.listed(session, state=state, before=behind, limit=limit + 1)
+    now = house.clock()
     names = [listing.public_id(one.id) for one in found]
     return table(
-        ("exception", "when", "source", "subject", "finding", "amount", "state"),
+        ("exception", "when", "days", "source", "subject", "finding", "amount", "state"),
         [
-            (name, moment(one.occurred_at), one.source, one.subject, one.finding,
+            (name, moment(one.occurred_at), str(listing.age_days(one, now)), one.source, one.subject, one.finding,
              views.decimal(one.amount, one.currency), one.state)
             for name, one in zip(names, found, strict=True)
         ],
@@ -168,4 +191,4 @@ async def _listed(house: House, *, state: str | None, limit: int, before: str | 
 
 async def _shown(house: House, exception: str) -> dict[str, Any]:
     async with snapshot(house.sessions) as session:
-        return views.whole_exception(await listing.one(session, _id(exception)))
+        return views.whole_exception(await listing.one(session, _id(exception)), house.clock())

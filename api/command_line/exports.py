@@ -17,11 +17,10 @@ from api.command_line.books import parse_organization
 from api.command_line.console import console
 from api.reasons import CannotGoOn
 from api.wiring import House
-from billing.database import snapshot
 from billing.operator_actions import COMMAND_LINE
 from finance.exporting import files, marks, writing
 from finance.exporting.files import File
-from finance.exporting.manifest import Written
+from finance.exporting.manifest import OtherExport, Written
 from finance.exporting.marks import Marked
 from finance.exporting.reading import reading
 from finance.periods import Period
@@ -48,6 +47,7 @@ def export(
     format_map: Annotated[
         str | None, typer.Option(help="Only this accounting journal: xero, quickbooks, or the file of a map.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Into a folder that has another export too.")] = False,
     data_dir: DataDir = None,
 ) -> None:
     """Write a month's books into files, with a manifest: journal, trial balance, roll-forward, beancount and more."""
@@ -62,9 +62,12 @@ def export(
         with _progress_told(len(wanted)) as progress:
             try:
                 async with reading(house.sessions, marked) as of:
-                    return marked, folder, await writing.into_folder(of, wanted.values(), folder, progress)
+                    done = await writing.into_folder(of, wanted.values(), folder, progress, force=force)
+            except OtherExport as other:
+                raise CannotGoOn(f"{folder} has {other}: name another folder, or --force.", exit_code=2) from None
             except ArithmeticError as broken:
-                raise CannotGoOn(f"The export does not balance, and has no manifest: {broken}.") from None
+                raise CannotGoOn(f"The export does not balance, and no manifest is written: {broken}.") from None
+        return marked, folder, done
 
     marked, folder, done = in_house(data_dir, written)
     out = console()
@@ -90,8 +93,7 @@ def _wanted(known: Mapping[str, File], only: list[str] | None) -> dict[str, File
 async def _marked(house: House, month: Period, watermark: str | None) -> Marked:
     if watermark is None:
         return await marks.make(house.sessions, month, by=COMMAND_LINE, reason=REASON, now=house.clock())
-    async with snapshot(house.sessions) as session:
-        found = await marks.named(session, watermark)
+    found = await marks.again(house.sessions, watermark, by=COMMAND_LINE, now=house.clock())
     if found.period != month:
         raise CannotGoOn(f"{watermark} is of {found.period.name}, not of {month.name}.", exit_code=2)
     return found

@@ -56,7 +56,11 @@ def month_of(name: str) -> Period:
         raise CannotGoOn(f"{str(error)[:1].upper()}{str(error)[1:]}.", exit_code=2) from None
 
 
-def close(period: _Month, reason: Reason, data_dir: DataDir = None) -> None:
+def close(
+    period: _Month,
+    reason: Annotated[str, typer.Option(help="Why now, for the record.")] = "the month is over",
+    data_dir: DataDir = None,
+) -> None:
     """Close a month: verify everything, recognize its revenue, close every book, and seal the list of them."""
     month, out = month_of(period), console()
     with books.progress_told() as progress:
@@ -179,6 +183,8 @@ async def _close(house: House, month: Period, reason: str, walked: Progress) -> 
 
 async def _roll_forward(house: House, month: Period) -> list[RollForward]:
     async with house.sessions() as session, session.begin() as transaction:
+        # A long journal takes longer to add up than a request may, and only this transaction waits for it.
+        await (await session.connection()).execute(text("SET LOCAL statement_timeout = 0"))
         mark = await watermarks.take(session, new_id(house.clock()), now=house.clock())
         rows = [row async for row in roll_forward.rows(session, month, mark.id)]
         await transaction.rollback()

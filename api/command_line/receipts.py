@@ -94,7 +94,8 @@ def _told(stated: dict[str, Any]) -> str:
     if stated["kind"] == "job":
         return visible(f"{stated['credits']} credits charged on {stated['charged_at']}")
     cents, paid = stated["amount_cents"], f"{stated['currency']} for {stated['credits']} credits"
-    return visible(f"{cents // 100}.{cents % 100:02} {paid}, paid on {stated['settled_at']}")
+    test = "" if stated["live_money"] else ", in test money"
+    return visible(f"{cents // 100}.{cents % 100:02} {paid}, paid on {stated['settled_at']}{test}")
 
 
 def _given(texts: list[str], file: Path | None) -> list[PublicKey]:

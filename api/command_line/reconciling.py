@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -13,7 +14,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.command_line.attached import DataDir, in_house
 from api.command_line.console import console
-from api.command_line.tables import table
+from api.command_line.tables import instant, table
+from api.command_line.treasury import read_chain
 from api.http.views import exceptions as views
 from api.reasons import CannotGoOn
 from api.wiring import House
@@ -21,6 +23,7 @@ from billing.operator_actions import COMMAND_LINE
 from finance.reconciling import keeping, running
 from finance.reconciling.files import BYTES_MAX, StatementRefused
 from finance.reconciling.found import Compared
+from finance.reconciling.keeping import Taken
 from finance.reconciling.reading import TooMuchIsWrong
 from finance.statement_tables import ReconciliationRun
 from finance.treasury import comparing as treasury
@@ -32,6 +35,9 @@ EXCEPTIONS_SHOWN: Final = 100
 
 FromStripe = Annotated[
     bool | None, typer.Option("--from-stripe/--no-stripe", help="Whether Stripe is asked; it is, where there is a key.")
+]
+FromChain = Annotated[
+    bool | None, typer.Option("--chain/--no-chain", help="Whether the chain is read; it is, where a node is named.")
 ]
 StripeReports = Annotated[
     list[Path] | None, typer.Option("--stripe-report", help="An itemized report of Stripe, as CSV; may be given often.")
@@ -49,6 +55,7 @@ def add_to(app: typer.Typer) -> None:
 def reconcile(
     *,
     from_stripe: FromStripe = None,
+    from_chain: FromChain = None,
     stripe_report: StripeReports = None,
     bank: BankFiles = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
@@ -58,7 +65,13 @@ def reconcile(
     files = [(keeping.STRIPE_ITEMIZED, one) for one in stripe_report or ()]
     files += [(keeping.BANK, one) for one in bank or ()]
     read = [(kind, path.name, _content(path)) for kind, path in files]
-    run = in_house(data_dir, lambda house: _reconciled(house, read, from_stripe=from_stripe, quiet=as_json))
+
+    async def act(house: House) -> ReconciliationRun:
+        if from_chain or (from_chain is None and house.native is not None and house.native.chain is not None):
+            await _read_chain(house, quiet=as_json)
+        return await _reconciled(house, read, from_stripe=from_stripe, quiet=as_json)
+
+    run = in_house(data_dir, act)
     if as_json:
         typer.echo(json.dumps(views.whole_run(run), indent=2, ensure_ascii=True))
     else:
@@ -71,32 +84,39 @@ def _content(path: Path) -> bytes:
     return path.read_bytes()
 
 
+async def _read_chain(house: House, *, quiet: bool) -> None:
+    try:
+        done = await read_chain(house, None)
+    except CannotGoOn as why:
+        more = "Nothing was reconciled; with --no-chain the books are compared with what was read before."
+        raise CannotGoOn(f"{why} {more}", exit_code=why.exit_code) from None
+    if done.blocks_left and not quiet:
+        console().print(f"{done.blocks_left} blocks of the chain are left: reconcile again to read on.")
+
+
 async def _reconciled(
     house: House, files: Sequence[tuple[str, str, bytes]], *, from_stripe: bool | None, quiet: bool
 ) -> ReconciliationRun:
     reader = house.money if from_stripe is not False else None
     if from_stripe and reader is None:
         raise CannotGoOn("Stripe cannot be asked: PURSER_STRIPE_SECRET_KEY is not set.", exit_code=2)
-    now, holder = house.clock(), COMMAND_LINE.holder
+    holder = COMMAND_LINE.holder
 
     async def of_chain(session: AsyncSession) -> Sequence[Compared]:
-        return await treasury.compared(session, now=now)
+        return await treasury.compared(session, now=house.clock())
 
     try:
         for kind, name, content in files:
-            taken, known = await keeping.take_over(
-                house.sessions, kind, content, name=name, holder=holder, now=house.clock()
-            )
+            taken = await keeping.take_over(house.sessions, kind, content, name=name, holder=holder, now=house.clock())
             if not quiet:
-                said = "was taken over before" if known else f"{taken.lines} lines"
-                console().print(f"{name}: {said}", soft_wrap=True, markup=False)
+                console().print(f"{name}: {_said(taken)}", soft_wrap=True, markup=False)
         return await running.reconcile(
             house.sessions,
             reader=reader,
             others=(of_chain,),
             bank_days=house.settings.finance_bank_days,
             holder=holder,
-            now=now,
+            clock=house.clock,
         )
     except (StatementRefused, TooMuchIsWrong, TooMany, Incomprehensible) as error:
         raise CannotGoOn(f"Nothing was reconciled: {error}.") from None
@@ -104,11 +124,21 @@ async def _reconciled(
         raise CannotGoOn(f"Nothing was reconciled: Stripe did not answer ({error}).") from None
 
 
+def _said(taken: Taken) -> str:
+    if taken.again:
+        return "was taken over before"
+    lines = f"{taken.imported.lines} lines"
+    return f"{lines}, and {taken.known} that were known already" if taken.known else lines
+
+
 def _tell(run: ReconciliationRun) -> None:
     out, report = console(), run.report
     out.print(_sources(report))
     for account in report["clearing"]:
         out.print(_clearing(account), soft_wrap=True)
+    for one in report["chain"]:
+        at = instant(datetime.fromisoformat(one["block_at"]))
+        out.print(f"{one['network']}: {one['treasury']} as of block {one['block_number']} ({at})", soft_wrap=True)
     out.print(exceptions_table(report["exceptions"], more=report["more_exceptions"]))
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -27,6 +27,9 @@ from rails.rail import RailUnavailable
 Reference = Annotated[str, typer.Argument(help="Your own name for it, as the number of the trade: booked once.")]
 Day = Annotated[datetime | None, typer.Option("--at", help="When, in UTC; now when left out.")]
 
+DIGITS_MAX: Final = 18
+"""Of an amount in minor units: what fits into the books."""
+
 treasury_app = typer.Typer(name="treasury", help="The USDC that wallets paid into the treasury.", no_args_is_help=True)
 
 
@@ -43,7 +46,7 @@ def read(
     data_dir: DataDir = None,
 ) -> None:
     """Read the treasury's transfers and balance from the chain, up to the newest block that is final."""
-    done = in_house(data_dir, lambda house: _read(house, from_block))
+    done = in_house(data_dir, lambda house: read_chain(house, from_block))
     at = done.reading
     console().print(
         f"{at.network}: {usdc(at.balance).decimal()} USDC in {at.treasury} at block {at.block_number} "
@@ -125,7 +128,8 @@ def _tell(reference: str, done: Booked) -> None:
     console().print(f"{reference} {how}, as operation {done.operation_id}.", soft_wrap=True)
 
 
-async def _read(house: House, from_block: int | None) -> Read:
+async def read_chain(house: House, from_block: int | None) -> Read:
+    """Read the treasury of the settings. Raises `CannotGoOn` with what is missing, or with what the node said."""
     native = _native(house)
     if native.chain is None:
         raise CannotGoOn("No node of the chain is named: set PURSER_X402_RPC_URL.", exit_code=2)
@@ -169,11 +173,9 @@ def _when(house: House, at: datetime | None) -> datetime:
 
 def _minor(option: str, amount: str, currency: Currency) -> int:
     """An amount as a person types it, in minor units. Raises `CannotGoOn`."""
-    try:
-        found = Decimal(amount).scaleb(currency.scale)
-        whole = int(found)
-    except (InvalidOperation, ValueError, OverflowError):
-        whole, found = 0, Decimal(-1)
-    if found != whole or whole < 0:
+    pattern = rf"([0-9]{{1,{DIGITS_MAX - currency.scale}}})(?:\.([0-9]{{1,{currency.scale}}}))?"
+    found = re.fullmatch(pattern, amount)
+    if found is None:
         raise CannotGoOn(f"{option} is an amount with at most {currency.scale} decimals, as in 5.00.", exit_code=2)
-    return whole
+    whole, rest = found.groups(default="")
+    return int(whole + rest.ljust(currency.scale, "0"))

@@ -5,6 +5,7 @@ journey.py        the steps, in order, and what each of them must find        <-
 wallet_alone.py   those of the rail that needs a local chain: a wallet, no account, no human
 working.py        those of metered work: the guide, a dry run, a job, the feed
 payers.py         who pays: a human on the hosted page, a wallet on the pretend chain, a wallet that signs
+finance/          another demo: a month of business is reconciled, closed and exported
 telling.py        how a step is told: number, what happened, how long it took
 """
 

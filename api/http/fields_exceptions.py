@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field
 
-from api.http.fields import Maybe
+from api.http.fields import Maybe, Text
 from api.http.fields_operator import ActAsked, PageAsked, one_of
 from finance.reconciling.adjusting import ACCOUNTS, AGAINST
 from finance.statement_tables import ExceptionState
@@ -22,6 +22,12 @@ class ExceptionsAsked(PageAsked):
     """`GET /v1/operator/exceptions`; without `state` those that still stand."""
 
     state: StateName | Maybe = None
+
+
+class ApproveAsked(ActAsked):
+    """`POST /v1/operator/exceptions/{exception_id}/approve`; `proposal_id` as the exception shows it."""
+
+    proposal_id: Text
 
 
 class ResolveAsked(ActAsked):

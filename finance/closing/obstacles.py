@@ -1,4 +1,9 @@
-"""What keeps a month from being closed: what is not known yet, and what nobody has looked at."""
+"""What keeps a month from being closed: what is not known yet, what nobody has looked at, what nobody compared.
+
+An exception of sums (of an account, of a treasury's balance) is of no day: whichever month is closed, it stands in the
+way. And a month is closed over nothing but a comparison that began after its end, where there is anything to compare:
+one that had Stripe's lines up to the end, and what each treasury held at a block after it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from billing.attempts import RequestState
 from finance.periods import Period
+from finance.reconciling import clearing
 from finance.statement_tables import ExceptionState
+from finance.treasury import comparing as treasury
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +28,18 @@ class Obstacle:
     count: int
     remedy: str
 
+
+# The newest run: one row, of nulls where there is none.
+_RUN: Final = """(VALUES (1)) AS newest LEFT JOIN LATERAL (
+              SELECT created_at, CAST(report ->> 'as_of' AS timestamptz) AS as_of,
+                     CAST(report -> 'covered' ->> 'read_at' AS timestamptz) AS covered_to
+              FROM finance.reconciliations ORDER BY id DESC LIMIT 1) AS run ON true"""
+_AT_STRIPE: Final = """(
+              EXISTS (SELECT FROM billing.balance_transactions WHERE currency = 'usd' AND occurred_at < :end)
+              OR EXISTS (SELECT FROM finance.statement_lines WHERE occurred_at < :end))"""
+_PAID_ON_CHAIN: Final = """billing.settlements
+              WHERE state IN ('held', 'settled', 'kept') AND coalesce(paid_at, created_at) < :end"""
+_ON_CHAIN: Final = f"EXISTS (SELECT FROM {_PAID_ON_CHAIN})"
 
 _COUNTED: Final = (
     (
@@ -51,8 +70,31 @@ _COUNTED: Final = (
     ),
     (
         "exceptions that nobody has acknowledged",
-        "SELECT count(*) FROM finance.exceptions WHERE state IN (:open, :proposed) AND occurred_at < :end",
+        """SELECT count(*) FROM finance.exceptions
+           WHERE state IN (:open, :proposed) AND (occurred_at < :end OR source IN (:clearing, :treasury))""",
         "see `purser exceptions list`; resolve each, or acknowledge it with a reason",
+    ),
+    (
+        "reconciliations that are missing since the month's end",
+        f"""SELECT count(*) FROM {_RUN}
+            WHERE ({_AT_STRIPE} OR {_ON_CHAIN}) AND (run.as_of < :end) IS NOT FALSE""",  # noqa: S608 - constants
+        "run `purser reconcile`",
+    ),
+    (
+        "reconciliations that did not ask Stripe since the month's end",
+        f"""SELECT count(*) FROM {_RUN}
+            WHERE {_AT_STRIPE} AND run.as_of >= :end AND (run.covered_to < :end) IS NOT FALSE""",  # noqa: S608 - constants
+        "run `purser reconcile --from-stripe`",
+    ),
+    (
+        "treasuries of which no balance since the month's end was compared",
+        f"""SELECT count(*) FROM {_RUN}
+            CROSS JOIN (SELECT DISTINCT network, lower(pay_to) AS treasury FROM {_PAID_ON_CHAIN}) AS used
+            WHERE NOT EXISTS (
+              SELECT FROM finance.treasury_readings AS r
+              WHERE r.network = used.network AND r.treasury = used.treasury AND r.block_at >= :end
+                AND r.created_at <= run.created_at)""",  # noqa: S608 - constants
+        "run `purser treasury read` with a node of that chain (PURSER_X402_RPC_URL), and then `purser reconcile`",
     ),
 )
 
@@ -63,6 +105,7 @@ async def standing(session: AsyncSession, period: Period) -> list[Obstacle]:
     known = {
         "end": period.ends_at, "stored": RequestState.STORED, "unknown": RequestState.UNKNOWN,
         "open": ExceptionState.OPEN, "proposed": ExceptionState.PROPOSED,
+        "clearing": clearing.SOURCE, "treasury": treasury.TREASURY,
     }  # fmt: skip
     found = []
     for name, statement, remedy in _COUNTED:

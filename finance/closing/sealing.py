@@ -15,7 +15,7 @@ Closed in order: a month is closed after all months before it or together with t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -36,6 +36,11 @@ from ledger import ids, statements
 from ledger.operations import LANE, Kind
 
 PREFIX: Final = "close"
+NEVER: Final = date(1999, 12, 31)
+"""The last closed day, before all books, where no month is closed: a close that took others along opens them too.
+
+`date.min` would be PostgreSQL's `-infinity`.
+"""
 GRACE: Final = timedelta(hours=1)
 """How long after its end a month may be closed at the earliest: no transaction lasts that long."""
 
@@ -109,7 +114,8 @@ async def reopen(
             found.state, found.reopened_by, found.reopen_reason = CloseState.REOPENING, by.holder, reason
             session.add(found)
             await _record(session, by, Act.REOPEN_PERIOD, found, reason=reason, now=now)
-    before = period.previous.last_day
+        earlier = select(col(Close.last_day)).where(col(Close.first_day) < period.first_day, _stands())
+        before = (await session.exec(earlier.order_by(col(Close.last_day).desc()))).first() or NEVER
     await walking.walk(
         sessions, Kind.REOPEN, close_id=found.id, through=before, reason=f"{period.name} is opened again",
         progress=progress,
@@ -174,6 +180,8 @@ async def _seal(sessions: Sessions, period: Period, close_id: UUID, *, now: date
             raise LookupError(f"the close of {period.name} is gone")
         if row.seal is None:
             row.books = await _mark(session, close_id)
+            if row.books == 0:
+                raise LookupError(f"no book was closed with {period.name}")
             mark = await watermarks.keep(session, close_id, is_seal=True, books=row.books, now=now)
             row.state, row.seal, row.sealed_at = CloseState.SEALED, mark.digest, now
             session.add(row)

@@ -13,6 +13,7 @@ mapped, so that no month can end in a surprise. Every scalar is taken as the tex
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -53,17 +54,18 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class AccountMap:
-    """A map that can be used: `accounts` has every dollar account."""
+    """A map that can be used: `accounts` has every dollar account. `digest` is the sha256 of its file, in hex."""
 
     dates: str
     columns: tuple[Column, ...]
     accounts: Mapping[str, str]
+    digest: str
 
 
 def read(raw: bytes, *, name: str) -> AccountMap:
     """The map in a file. Raises `Unusable`."""
     try:
-        return _map(_root(raw))
+        return _map(_root(raw), hashlib.sha256(raw).hexdigest())
     except _Fault as fault:
         line, column = (fault.mark.line + 1, fault.mark.column + 1) if fault.mark is not None else (1, 1)
         raise Unusable(f"{name}:{line}:{column}: {fault}") from None
@@ -80,14 +82,14 @@ def _root(raw: bytes) -> Any:
         raise _Fault(None, "this is nested too deep") from None
     except yaml.MarkedYAMLError as error:
         raise _Fault(error.problem_mark, error.problem or "this is not YAML") from None
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, OverflowError):  # the last two for an escape of no character
         raise _Fault(None, "this is not YAML") from None
     if node is None:
         raise _Fault(None, "the file is empty")
     return node
 
 
-def _map(root: Any) -> AccountMap:
+def _map(root: Any, digest: str) -> AccountMap:
     fields = _fields(root, required=("dates", "columns", "accounts"))
     dates = _one_of(fields["dates"], DATES)
     if not isinstance(fields["columns"], yaml.SequenceNode):
@@ -100,7 +102,7 @@ def _map(root: Any) -> AccountMap:
         raise _Fault(
             fields["columns"], "there are columns for date and account, and for signed or for debit and credit"
         )
-    return AccountMap(dates, columns, _accounts(fields["accounts"]))
+    return AccountMap(dates, columns, _accounts(fields["accounts"]), digest)
 
 
 def _column(node: Any) -> Column:

@@ -24,6 +24,8 @@ LEFT_OUT: Final = {
     Currency.ETH.value: "left out: gas is not valued in dollars here",
     Currency.CREDIT.value: "left out: credits are counted, not valued",
 }
+MAP_DIGEST: Final = "account_map_sha256"
+"""The note by which the manifest tells with which file of a map a journal was written."""
 _DATES: Final = {"year-month-day": "%Y-%m-%d", "day-month-year": "%d/%m/%Y", "month-day-year": "%m/%d/%Y"}
 _DOLLARS: Final = tuple(account for account in CHART if account.currency is Currency.USD)
 
@@ -68,5 +70,5 @@ async def chunks(wanted: AccountMap, reading: Reading, counted: Counted) -> Asyn
             rows.append(row(wanted, day, code, cents))
             sides = counted.debits if cents > 0 else counted.credits
             sides[Currency.USD.value] += abs(cents)
-    counted.rows, counted.notes = len(rows), dict(LEFT_OUT)
+    counted.rows, counted.notes = len(rows), {**LEFT_OUT, MAP_DIGEST: wanted.digest}
     yield csv_rows([[column.heading for column in wanted.columns], *rows])

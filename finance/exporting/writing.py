@@ -1,30 +1,39 @@
 """Writing an export: into a folder, file by file, or as one stream for somebody who takes it over HTTP.
 
 A file stands under its own name only when it is whole, and the manifest is written last: where one stands, all that it
-names is there.
+names is there. A folder is of one export: another one is not written over it unasked, and files of the same one may
+come to it at any time. What is written is the owner's alone to read: it is everything that the books know.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Final
 
 from finance.exporting.files import MANIFEST, File
-from finance.exporting.manifest import Written, manifest
+from finance.exporting.manifest import BYTES_MAX, OtherExport, Written, entries_of, manifest
+from finance.exporting.marks import Marked
 from finance.exporting.reading import Reading
+
+FOLDER_MODE: Final = 0o700
+FILE_MODE: Final = 0o600
 
 Progress = Callable[[str, int], None]
 """Is told the file that is written, and how many rows of it there are so far."""
 
 
-async def into_folder(reading: Reading, files: Iterable[File], folder: Path, progress: Progress) -> list[Written]:
+async def into_folder(
+    reading: Reading, files: Iterable[File], folder: Path, progress: Progress, *, force: bool = False
+) -> list[Written]:
     """Write files and their manifest into a folder, which is made. Blocks while it writes: for the command line.
 
-    Raises `OSError`, and `TotalsDiffer` when debits are not credits; that file and the manifest are then missing.
+    What a manifest of the same export says of other files stays in it. Raises `OtherExport` when the folder is of
+    another one, which `force` overrides; `OSError`; and `TotalsDiffer` when debits are not credits: then that file and
+    the manifest are not written.
     """
-    _made(folder)
+    before = _before(folder, reading.marked, force=force)
     written = []
     for file in files:
         one = Written(file.name)
@@ -38,7 +47,7 @@ async def into_folder(reading: Reading, files: Iterable[File], folder: Path, pro
         finally:
             part.drop()
         written.append(one)
-    said = manifest(reading.marked, written)
+    said = manifest(reading.marked, written, [entry for entry in before if _stands(folder, entry)])
     last = _Part(folder / MANIFEST)
     last.write(said)
     last.finish()
@@ -71,10 +80,25 @@ async def _counted(file: File, reading: Reading, one: Written) -> AsyncIterator[
             yield chunk
 
 
-def _made(folder: Path) -> None:
-    """The folder, without a manifest that speaks of other files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST).unlink(missing_ok=True)
+def _before(folder: Path, marked: Marked, *, force: bool) -> list[dict[str, Any]]:
+    """What the folder, which is made, has of the same export. Raises `OtherExport`."""
+    folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    try:
+        with (folder / MANIFEST).open("rb") as file:
+            return entries_of(file.read(BYTES_MAX), marked)
+    except FileNotFoundError:
+        return []
+    except OtherExport:
+        if not force:
+            raise
+        (folder / MANIFEST).unlink()
+        return []
+
+
+def _stands(folder: Path, entry: Mapping[str, Any]) -> bool:
+    """Whether the file of an entry is still there, as large as it was."""
+    file = folder / Path(entry["name"]).name
+    return file.is_file() and file.stat().st_size == entry["bytes"]
 
 
 class _Part:
@@ -82,7 +106,10 @@ class _Part:
 
     def __init__(self, path: Path) -> None:
         self._path, self._beside = path, path.with_name(f"{path.name}.part")
-        self._sink: IO[bytes] = self._beside.open("wb")
+        self._beside.unlink(missing_ok=True)  # of somebody who was interrupted
+        # Made here or not at all: never through a link that somebody else has put there.
+        descriptor = os.open(self._beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE_MODE)
+        self._sink: IO[bytes] = os.fdopen(descriptor, "wb")
 
     def write(self, chunk: bytes) -> None:
         self._sink.write(chunk)

@@ -32,7 +32,7 @@ class StatementRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of a file, by the names of its header. `number` is the line in the file, from 1."""
+    """One row of a file, by the names of its header. `number` is the line of the file that it begins on, from 1."""
 
     file: str
     number: int
@@ -92,22 +92,24 @@ def rows(content: bytes, file: str, *, columns: Sequence[tuple[str, ...]]) -> It
     if len(content) > BYTES_MAX:
         raise StatementRefused(f"{file} has more than {BYTES_MAX} bytes")
     try:
-        reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
-        yield from _rows(reader, file, columns)
+        yield from _rows(content.decode("utf-8-sig"), file, columns)
     except UnicodeDecodeError:
         raise StatementRefused(f"{file} is not text in UTF-8") from None
     except csv.Error as error:
         raise StatementRefused(f"{file} is not a CSV file: {error}") from None
 
 
-def _rows(reader: Iterator[list[str]], file: str, columns: Sequence[tuple[str, ...]]) -> Iterator[Row]:
+def _rows(text: str, file: str, columns: Sequence[tuple[str, ...]]) -> Iterator[Row]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     header = [name.strip().lower() for name in next(reader, [])]
     for names in columns:
         if not set(names) & set(header):
             raise StatementRefused(f"{file}, line 1: has no column {' or '.join(names)}")
     if len(set(header)) != len(header):
         raise StatementRefused(f"{file}, line 1: has a column twice")
-    for number, cells in enumerate(reader, 2):
+    behind = reader.line_num
+    for cells in reader:
+        number, behind = behind + 1, reader.line_num  # a quoted cell may go over several lines
         if not cells:
             continue
         if number > LINES_MAX:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -27,51 +28,63 @@ LINES_AT_ONCE: Final = 1000
 CAME_BACK: Final = ("failed", "canceled")
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A file and what of it was new. `again`: the same content had come before, and nothing of it was looked at.
+
+    `known` lines stood here already, from another file.
+    """
+
+    imported: Imported
+    again: bool
+    known: int
+
+
 async def lock(session: AsyncSession) -> None:
     """One at a time takes statements over or compares, until the transaction ends."""
     await session.exec(select(func.pg_advisory_xact_lock(func.hashtextextended("finance.statements", 0))))
 
 
-async def take_over(
-    sessions: Sessions, kind: str, content: bytes, *, name: str, holder: str, now: datetime
-) -> tuple[Imported, bool]:
-    """Take over a file, whole or not at all: its import, and whether the same content had come before.
+async def take_over(sessions: Sessions, kind: str, content: bytes, *, name: str, holder: str, now: datetime) -> Taken:
+    """Take over a file, whole or not at all.
 
-    `kind` is `STRIPE_ITEMIZED` or `BANK`. Raises `StatementRefused`.
+    `kind` is `STRIPE_ITEMIZED` or `BANK`. Raises `StatementRefused`. A long file is read before the lock is taken, and
+    before a transaction waits for it.
     """
+    told = stripe_report.parsed(content, name) if kind == STRIPE_ITEMIZED else ()
+    entries = bank_statement.parsed(content, name) if kind == BANK else ()
     digest = hashlib.sha256(content).digest()
     async with sessions() as session, session.begin():
         await lock(session)
         before = select(Imported).where(col(Imported.kind) == kind, col(Imported.digest) == digest)
         known = (await session.exec(before)).first()
         if known is not None:
-            return known, True
+            return Taken(known, again=True, known=known.lines)
         import_id = new_id(now)
-        if kind == STRIPE_ITEMIZED:
-            told = stripe_report.parsed(content, name)
-            await keep_lines(session, told, import_id=import_id, where=name, now=now)
-            lines = len(told)
-        else:
-            lines = await _keep_bank_lines(session, bank_statement.parsed(content, name), import_id=import_id, now=now)
+        lines = await keep_lines(session, told, import_id=import_id, where=name, now=now)
+        lines += await _keep_bank_lines(session, entries, import_id=import_id, now=now)
         made = Imported(id=import_id, kind=kind, name=name, digest=digest, lines=lines, holder=holder, created_at=now)
         session.add(made)
-        return made, False
+        return Taken(made, again=False, known=len(told) + len(entries) - lines)
 
 
 async def keep_lines(
     session: AsyncSession, told: Sequence[Told], *, import_id: UUID | None, where: str, now: datetime
-) -> None:
-    """Keep lines of the provider's balance, and which payout took them. Raises `StatementRefused`.
+) -> int:
+    """Keep lines of the provider's balance, and which payout took them; how many are new. Raises `StatementRefused`.
 
     A line goes to another payout only when the one that had it came back.
     """
+    kept = 0
     for start in range(0, len(told), LINES_AT_ONCE):
-        await _keep_some(session, told[start : start + LINES_AT_ONCE], import_id=import_id, where=where, now=now)
+        some = told[start : start + LINES_AT_ONCE]
+        kept += await _keep_some(session, some, import_id=import_id, where=where, now=now)
+    return kept
 
 
 async def _keep_some(
     session: AsyncSession, told: Sequence[Told], *, import_id: UUID | None, where: str, now: datetime
-) -> None:
+) -> int:
     by_id = {one.line.transaction_id: one for one in told}
     query = select(StatementLine).where(col(StatementLine.id).in_(by_id))
     known = {row.id: row for row in (await session.exec(query)).all()}
@@ -87,6 +100,7 @@ async def _keep_some(
             raise StatementRefused(f"{where}: {row.id} was in {row.payout_id}, and is now told of another payout")
         change = update(StatementLine).where(col(StatementLine.id) == row.id)
         await session.exec(change.values(payout_id=by_id[row.id].payout_id))
+    return len(fresh)
 
 
 def _row(told: Told, import_id: UUID | None, now: datetime) -> dict[str, object]:

@@ -1,7 +1,9 @@
 """The exceptions: one row a line that does not fit, for ever, and how it stands.
 
 Found again a row stays what people made of it, unless its numbers changed: then it is open again. What a run that
-looked no longer finds is gone; what is gone and found again is open. A resolved one stays resolved.
+looked no longer finds is gone; what is gone and found again is open. A resolved one stays resolved, as long as the line
+that its adjustment stands for is still found: when that line fits by itself, the adjustment is one too many, and the
+exception is open again until it is taken back.
 """
 
 from __future__ import annotations
@@ -12,17 +14,21 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from sqlalchemy import ARRAY, Text, cast
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from billing.fresh import new_id
 from billing.refusals import Refusal, Refused
 from finance.reconciling.found import Compared, Found
-from finance.statement_tables import ExceptionState, ReconciliationException, ReconciliationRun
+from finance.statement_tables import ExceptionState, Finding, ReconciliationException, ReconciliationRun
 from ledger import ids
 
 PREFIX: Final = "exception"
 RUN_PREFIX: Final = "reconciliation"
+LISTS: Final = ("exceptions", "resolved")
+"""What of the report of a run is as long as there are exceptions."""
 STANDING: Final = (ExceptionState.OPEN, ExceptionState.ACKNOWLEDGED, ExceptionState.PROPOSED)
 """States of what still does not fit and is not settled."""
 
@@ -33,6 +39,16 @@ class Written:
 
     opened: int
     gone: int
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """What a run came to: its report without the lists of exceptions, which are long."""
+
+    id: UUID
+    holder: str
+    report: dict[str, Any]
+    created_at: datetime
 
 
 def public_id(exception_id: UUID) -> str:
@@ -64,10 +80,12 @@ async def write(session: AsyncSession, compared: Sequence[Compared], *, now: dat
             opened += 1
         else:
             opened += _again(row, found, now)
-    gone = [row for key, row in known.items() if key not in seen and row.state in STANDING]
+    missed = [row for key, row in known.items() if key not in seen]
+    gone = [row for row in missed if row.state in STANDING and not _adjusted(row)]
     for row in gone:
         row.state, row.updated_at = ExceptionState.GONE, now
         row.adjustment = without_proposal(row.adjustment)
+    opened += sum(_too_many(row, now) for row in missed if _adjusted(row))
     await session.flush()
     return Written(opened, len(gone))
 
@@ -104,9 +122,24 @@ def _again(row: ReconciliationException, found: Found, now: datetime) -> bool:
     return again
 
 
+def _adjusted(row: ReconciliationException) -> bool:
+    """Whether something is posted for it, in all."""
+    return any((row.adjustment or {}).get("posted", {}).values())
+
+
+def _too_many(row: ReconciliationException, now: datetime) -> bool:
+    """The line fits by itself now: what was posted for it is to be taken back. Whether it is open again by that."""
+    if row.state in STANDING and row.amount == 0:  # somebody may know of that already, or propose it
+        return False
+    row.state, row.adjustment = ExceptionState.OPEN, without_proposal(row.adjustment)
+    row.finding, row.amount, row.updated_at = Finding.DIFFERENT, 0, now
+    row.here = {**row.here, "adjusted": (row.adjustment or {}).get("posted", {})}
+    return True
+
+
 def without_proposal(adjustment: dict[str, Any] | None) -> dict[str, Any] | None:
     """What was posted, without what waits for somebody to agree."""
-    return {**adjustment, "proposal": None} if adjustment is not None else None
+    return {**adjustment, "proposal": None, "proposal_id": None} if adjustment is not None else None
 
 
 async def listed(
@@ -118,6 +151,19 @@ async def listed(
     if before is not None:
         query = query.where(col(ReconciliationException.id) < before)
     return (await session.exec(query.order_by(col(ReconciliationException.id).desc()).limit(limit))).all()
+
+
+async def lately_resolved(session: AsyncSession, *, since: datetime, limit: int) -> Sequence[ReconciliationException]:
+    """Those that were resolved at or after `since` and stayed so, newest first."""
+    query = select(ReconciliationException).where(
+        col(ReconciliationException.state) == ExceptionState.RESOLVED, col(ReconciliationException.updated_at) >= since
+    )
+    return (await session.exec(query.order_by(col(ReconciliationException.id).desc()).limit(limit))).all()
+
+
+def age_days(found: ReconciliationException, now: datetime) -> int:
+    """Whole days since what it is about happened."""
+    return max((now - found.occurred_at).days, 0)
 
 
 async def one(session: AsyncSession, exception_id: UUID) -> ReconciliationException:
@@ -134,12 +180,14 @@ async def newest_run(session: AsyncSession) -> ReconciliationRun | None:
     return (await session.exec(query)).first()
 
 
-async def runs(session: AsyncSession, *, before: UUID | None, limit: int) -> Sequence[ReconciliationRun]:
+async def runs(session: AsyncSession, *, before: UUID | None, limit: int) -> Sequence[Came]:
     """Comparisons, newest first, from behind `before`."""
-    query = select(ReconciliationRun)
+    rest: Any = col(ReconciliationRun.report).op("-", return_type=JSONB())(cast(list(LISTS), ARRAY(Text)))
+    query = select(ReconciliationRun.id, ReconciliationRun.holder, rest, ReconciliationRun.created_at)
     if before is not None:
         query = query.where(col(ReconciliationRun.id) < before)
-    return (await session.exec(query.order_by(col(ReconciliationRun.id).desc()).limit(limit))).all()
+    rows = (await session.exec(query.order_by(col(ReconciliationRun.id).desc()).limit(limit))).all()
+    return [Came(one_id, holder, dict(report), created_at) for one_id, holder, report, created_at in rows]
 
 
 def _not_found() -> Refused:

@@ -55,9 +55,8 @@ class Covered:
 
 async def covered(session: AsyncSession) -> Covered | None:
     """What the newest run knew to be covered."""
-    query = select(ReconciliationRun.report).order_by(col(ReconciliationRun.id).desc()).limit(1)
-    report = (await session.exec(query)).first()
-    return Covered.parse(report.get("covered")) if report is not None else None
+    query = select(col(ReconciliationRun.report)["covered"]).order_by(col(ReconciliationRun.id).desc()).limit(1)
+    return Covered.parse((await session.exec(query)).first())
 
 
 async def read(sessions: Sessions, reader: StatementReader, *, now: datetime) -> Covered:

@@ -2,11 +2,12 @@
 
 Theory of operation
 -------------------
-open, acknowledged → resolve → resolved, or above the limit → proposed → approve → resolved. Whoever approves acts with
-an operator key, which is not the key that proposed and whose holder is not who proposed; the command line may propose,
-and never approves. Acknowledging a proposed one takes the proposal back. The adjustment is posted in the transaction in
-which the exception is resolved, which holds its row: it is posted with that or not at all, and its key, made of the
-exception and of how often that was resolved, makes it happen once.
+open, acknowledged → resolve → resolved, or above the limit → proposed → approve → resolved. Above the limit both act
+with an operator key each, of two holders: whoever sits at the command line without a key cannot be told from anybody
+else, and resolves up to the limit only. Whoever approves names the proposal, so that nobody agrees to one that took the
+place of what he had looked at. Acknowledging a proposed one takes the proposal back. The adjustment is posted in the
+transaction in which the exception is resolved, which holds its row: it is posted with that or not at all, and its key,
+made of the exception and of how often that was resolved, makes it happen once.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from finance.reconciling.adjusting import Proposal
 from finance.reconciling.listing import public_id, without_proposal
 from finance.statement_tables import ExceptionState, ReconciliationException
 from ledger import ids, posting
+from ledger.money import usd
 from ledger.operations import PLATFORM, SYSTEM_SCOPE, Kind, Operation
 
 KEY: Final = "adjustment:"
@@ -58,10 +60,11 @@ async def resolve(
     by: Acting,
     now: datetime,
 ) -> ReconciliationException:
-    """Settle it by an adjustment; above `alone_up_to_cents` that is proposed, and waits for a second key holder.
+    """Settle it by an adjustment; above `alone_up_to_cents` a key holder proposes that, for a second one to approve.
 
     `account` is told what was missing, `against` is the other one; without them those of its source. Raises `Refused`:
-    INVALID_ARGUMENTS for accounts that are not to be adjusted, NOT_FOUND, STATE_CONFLICT.
+    INVALID_ARGUMENTS for accounts that are not to be adjusted, NOT_FOUND, STATE_CONFLICT; the last also for a large one
+    without an operator key.
     """
 
     async def resolved() -> ReconciliationException:
@@ -69,12 +72,18 @@ async def resolve(
             row = await _locked(session, exception_id, RESOLVABLE)
             found = _proposal(row, account, against)
             alone = found.cents <= alone_up_to_cents
+            if not alone and by.key_id is None:
+                limit = usd(alone_up_to_cents).decimal()
+                raise Refused(
+                    Refusal.STATE_CONFLICT, f"above {limit} USD an adjustment is proposed with an operator key"
+                )
             row.reason, row.holder, row.holder_key = reason, by.holder, by.key_id
             row.approver = row.approver_key = None
             row.state, row.updated_at = ExceptionState.PROPOSED, now
             row.adjustment = {"number": 0, "posted": {}, **(row.adjustment or {}), "proposal": found.as_json()}
             details = found.as_json() | {"posted": alone}
             act_id = await _record(session, by, Act.RESOLVE_EXCEPTION, row, reason=reason, details=details, now=now)
+            row.adjustment = {**_kept(row), "proposal_id": _act_name(act_id)}
             if alone:
                 await _post(session, row, act_id)
             return row
@@ -83,21 +92,25 @@ async def resolve(
 
 
 async def approve(
-    sessions: Sessions, exception_id: UUID, *, reason: str, by: Acting, now: datetime
+    sessions: Sessions, exception_id: UUID, *, proposal_id: str, reason: str, by: Acting, now: datetime
 ) -> ReconciliationException:
-    """Agree to what somebody else proposed, which is then posted.
+    """Agree to what somebody else proposed, which is then posted. `proposal_id` is the act of proposing, `opact_…`.
 
-    Raises `Refused`: NOT_FOUND; STATE_CONFLICT when nothing is proposed, or when `by` is who proposed it or has no key.
+    Raises `Refused`: NOT_FOUND; STATE_CONFLICT when nothing is proposed, when it is another proposal by now, when `by`
+    is who proposed it, or when either has no operator key.
     """
 
     async def approved() -> ReconciliationException:
         async with sessions() as session, session.begin():
             row = await _locked(session, exception_id, frozenset({ExceptionState.PROPOSED}))
-            if by.key_id is None or by.key_id == row.holder_key or _same(by.holder, row.holder):
+            kept = _kept(row)
+            if kept["proposal_id"] != proposal_id:
+                raise Refused(Refusal.STATE_CONFLICT, f"what is proposed by now is {kept['proposal_id']}; look at it")
+            if None in {by.key_id, row.holder_key} or by.key_id == row.holder_key or _same(by.holder, row.holder):
                 message = "another key holder than the one who proposed it must approve it, with an operator key"
                 raise Refused(Refusal.STATE_CONFLICT, message)
             row.approver, row.approver_key, row.updated_at = by.holder, by.key_id, now
-            details = {"proposed_by": row.holder, **_kept(row)["proposal"]}
+            details = {"proposed_by": row.holder, "proposal_id": proposal_id, **kept["proposal"]}
             act_id = await _record(session, by, Act.APPROVE_EXCEPTION, row, reason=reason, details=details, now=now)
             await _post(session, row, act_id)
             return row
@@ -111,6 +124,9 @@ def _same(holder: str, other: str | None) -> bool:
 
 def _proposal(row: ReconciliationException, account: str | None, against: str | None) -> Proposal:
     posted = (row.adjustment or {}).get("posted", {})
+    # What was posted is taken back, or added to, where it was posted.
+    before = next((code for code in adjusting.ACCOUNTS.get(row.currency, ()) if posted.get(code)), None)
+    account = account or before
     try:
         return adjusting.proposal(
             source=row.source, currency=row.currency, amount=row.amount, account=account, against=against, posted=posted
@@ -131,18 +147,21 @@ async def _post(session: AsyncSession, row: ReconciliationException, act_id: UUI
     row.adjustment = {**kept, "number": kept["number"] + 1, "posted": posted}
     if not found.transfers():
         return
-    name = public_id(row.id)
     operation = Operation(
         organization_id=PLATFORM,
         kind=Kind.MONEY,
         scope=SYSTEM_SCOPE,
         key=f"{KEY}{row.id}:{kept['number'] + 1}",
-        cause=f"adjustment of {name} ({row.source} {row.subject}), {ids.external(operator_actions.PREFIX, act_id)}",
+        cause=f"adjustment of {public_id(row.id)} ({row.source} {row.subject}), {_act_name(act_id)}",
         transfers=found.transfers(),
     )
     row.operation_id = operation.id
     await session.flush()
     await posting.post(session, [operation])
+
+
+def _act_name(act_id: UUID) -> str:
+    return ids.external(operator_actions.PREFIX, act_id)
 
 
 def _kept(row: ReconciliationException) -> dict[str, Any]:

@@ -7,26 +7,39 @@ one of the bank no payout is.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import text
+from sqlalchemy import ColumnElement, text
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from billing.database import Sessions, snapshot
 from billing.fresh import new_id
+from billing.requests import Clock
 from finance.reconciling import clearing, comparing, keeping, listing, pairing, provider, reading
 from finance.reconciling.found import Compared
 from finance.reconciling.pairing import Paired
 from finance.reconciling.provider import Covered
-from finance.statement_tables import Finding, ReconciliationException, ReconciliationRun, StatementLine
+from finance.statement_tables import (
+    ExceptionState,
+    Finding,
+    ReconciliationException,
+    ReconciliationRun,
+    StatementLine,
+)
 from rails.money import StatementReader
 
 TIMEOUT_S: Final = 900
 """For a statement that compares all of a long history, and for whoever waits with its list meanwhile."""
-REPORTED_MAX: Final = 10_000
-"""Exceptions that stand in the report of a run; of more, it says how many."""
+REPORTED_MAX: Final = 2_000
+"""Exceptions in the report of a run, first those that stand; of more, it says how many."""
+RESOLVED_WITHIN: Final = timedelta(days=100)
+"""How long a report tells what was resolved: for a month that is closed two months after its end."""
+
+_READ_TO: Final = text("""
+    SELECT DISTINCT ON (network, treasury) network, treasury, block_number, block_at
+    FROM finance.treasury_readings ORDER BY network, treasury, block_number DESC""")
 
 Looking: TypeAlias = Callable[[AsyncSession], Awaitable[Sequence[Compared]]]
 """Another comparison, in the snapshot of the run: of the chain."""
@@ -39,13 +52,17 @@ async def reconcile(
     others: Sequence[Looking] = (),
     bank_days: int,
     holder: str,
-    now: datetime,
+    clock: Clock,
 ) -> ReconciliationRun:
     """Compare everything; the run with its report. Without a `reader` with what is known of the provider already.
 
     A payout should be at the bank `bank_days` days after the provider's day of arrival. Raises `StatementRefused`,
     `TooMuchIsWrong`, and what the reader raises: then there is no run, and the list is as it was.
+
+    A run is as of when it began, which its report has as `as_of`, and is created when it is written: from the one to
+    the other may be long, and whoever takes `keeping.lock` sees every run that was created before.
     """
+    now = clock()
     read = await provider.read(sessions, reader, now=now) if reader is not None else None
     async with sessions() as session, session.begin():
         await _bounded(session)
@@ -56,17 +73,20 @@ async def reconcile(
             compared, paired, report = await _compared(before, covered, bank_days=bank_days, now=now)
             for look in others:
                 compared += await look(before)
+            report["chain"] = await _chain(before)
         if paired is not None:
             await reading.keep_pairs(session, paired)
         written = await listing.write(session, compared, now=now)
         report |= {
+            "as_of": now.isoformat(),
             "covered": covered.as_json() if covered is not None else None,
             "sources": {one.source: one.counts() for one in compared},
             "opened": written.opened,
             "gone": written.gone,
             **await _standing(session, now),
         }
-        run = ReconciliationRun(id=new_id(now), holder=holder, report=report, created_at=now)
+        written_at = clock()
+        run = ReconciliationRun(id=new_id(written_at), holder=holder, report=report, created_at=written_at)
         session.add(run)
         return run
 
@@ -107,22 +127,51 @@ async def _has_lines(session: AsyncSession) -> bool:
     return (await session.exec(select(col(StatementLine.id)).limit(1))).first() is not None
 
 
-async def _standing(session: AsyncSession, now: datetime) -> dict[str, Any]:
-    """The exceptions that stand, with their age in days, and how many more there are."""
-    states = col(ReconciliationException.state).in_(listing.STANDING)
-    count = (await session.exec(select(func.count()).select_from(ReconciliationException).where(states))).one()
-    found = await listing.listed(session, limit=REPORTED_MAX)
-    told = [
+async def _chain(session: AsyncSession) -> list[dict[str, Any]]:
+    """As of which block each treasury was compared: the last that was read."""
+    rows = await (await session.connection()).execute(_READ_TO)
+    return [
         {
-            "exception_id": listing.public_id(one.id),
-            "source": one.source,
-            "subject": one.subject,
-            "finding": one.finding,
-            "state": one.state,
-            "amount": one.amount,
-            "currency": one.currency,
-            "age_days": max((now - one.occurred_at).days, 0),
+            "network": one.network,
+            "treasury": one.treasury,
+            "block_number": one.block_number,
+            "block_at": one.block_at.astimezone(UTC).isoformat(),
         }
-        for one in found
+        for one in rows
     ]
-    return {"exceptions": told, "more_exceptions": count - len(told)}
+
+
+async def _standing(session: AsyncSession, now: datetime) -> dict[str, Any]:
+    """The exceptions that stand, those that were resolved lately, and how many more there are of each.
+
+    Without reasons, which people wrote: a report never changes, and what somebody wrote may have to.
+    """
+    state, updated_at = col(ReconciliationException.state), col(ReconciliationException.updated_at)
+    since = now - RESOLVED_WITHIN
+    standing = await listing.listed(session, limit=REPORTED_MAX)
+    resolved = await listing.lately_resolved(session, since=since, limit=REPORTED_MAX - len(standing))
+    return {
+        "exceptions": [_told(one, now) for one in standing],
+        "more_exceptions": await _count(session, state.in_(listing.STANDING)) - len(standing),
+        "resolved": [_told(one, now) for one in resolved],
+        "more_resolved": await _count(session, state == ExceptionState.RESOLVED, updated_at >= since) - len(resolved),
+    }
+
+
+async def _count(session: AsyncSession, *conditions: ColumnElement[bool]) -> int:
+    query = select(func.count()).select_from(ReconciliationException).where(*conditions)
+    return (await session.exec(query)).one()
+
+
+def _told(one: ReconciliationException, now: datetime) -> dict[str, Any]:
+    return {
+        "exception_id": listing.public_id(one.id),
+        "source": one.source,
+        "subject": one.subject,
+        "finding": one.finding,
+        "state": one.state,
+        "amount": one.amount,
+        "currency": one.currency,
+        "occurred_at": one.occurred_at.astimezone(UTC).isoformat(),
+        "age_days": listing.age_days(one, now),
+    }

@@ -1,6 +1,8 @@
 -- Periods: up to which day a book is closed. What comes later gets the first open day, whatever day it happened on.
 
--- A new book is closed as far as the platform's book is, so that nothing of a closed month can come into it.
+-- A new book is closed as far as the platform's book is, so that nothing of a closed month can come into it. The lock is
+-- shared by all that open books: a walk that has closed the platform's book takes it alone once, and so waits for those
+-- who have read the platform's row before. finance/closing/walking.py has the same number.
 CREATE FUNCTION ledger.judge_opening(p_book ledger.books) RETURNS ledger.judged
 LANGUAGE plpgsql
 SET search_path = ledger, pg_temp
@@ -8,6 +10,7 @@ AS $$
 DECLARE
   v_through date;
 BEGIN
+  PERFORM pg_advisory_xact_lock_shared(1330660686);
   SELECT b.closed_through INTO v_through FROM ledger.books AS b
   WHERE b.lane = p_book.lane AND b.organization_id = '00000000-0000-7000-8000-000000000000';
   IF v_through IS NULL THEN

@@ -86,6 +86,7 @@ CREATE TABLE finance.exports (
   id UUID NOT NULL,
   period TEXT NOT NULL,
   holder TEXT NOT NULL,
+  reconciliation_id UUID,
   created_at TIMESTAMP WITH TIME ZONE NOT NULL,
   PRIMARY KEY (id)
 );

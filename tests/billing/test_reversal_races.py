@@ -173,6 +173,7 @@ async def test_a_payment_that_was_refunded_and_then_disputed_costs_us_and_nobody
     assert await payment.accounts() == {"stripe_fees": 1500, "stripe_clearing": -1500}
 
 
+@pytest.mark.long
 async def test_a_payout_of_more_lines_than_a_statement_takes_is_applied(payment):
     platform = Platform(payment.buyer.house, await accounts(payment.buyer.house))
     contents = [

@@ -7,12 +7,14 @@ from pathlib import Path
 from uuid import UUID
 
 from sqlalchemy import insert
+from sqlmodel import select
 
 from finance import watermarks
 from finance.exporting import files, marks, writing
 from finance.exporting.marks import Marked
 from finance.exporting.reading import reading
 from finance.periods import Period
+from finance.statement_tables import ReconciliationRun
 from finance.tables import Export
 from ledger.chart import BY_CODE
 from ledger.money import ether, usd, usdc
@@ -76,19 +78,36 @@ async def empty(month: Month) -> None:
     )
 
 
-async def reconciled(month: Month) -> None:
-    """A run with two exceptions, and an hour later the mark."""
+async def reconciled(month: Month, run_id: UUID = RUN, *, at: datetime | None = None) -> None:
+    """A run with three exceptions, an hour before now."""
     found = [
-        {"exception_id": "exception_1", "source": "stripe",
-         "subject": "txn_9", "finding": "missing_here", "amount": -250, "currency": "USD",
-         "occurred_at": "2026-11-03T10:00:00Z", "age_days": 4, "state": "open", "reason": None},
-        {"exception_id": "exception_2", "source": "bank",
-         "subject": "+SUM(A1)", "finding": "different", "amount": 1, "currency": "USD",
-         "occurred_at": "2026-11-04T10:00:00Z", "age_days": 3, "state": "acknowledged", "reason": "known, see mail"},
-    ]  # fmt: skip
+        {
+            "exception_id": "exception_1",
+            "source": "stripe",
+            "subject": "txn_9",
+            "finding": "missing_here",
+            "amount": -250,
+            "currency": "USD",
+            "occurred_at": "2026-11-03T10:00:00Z",
+            "age_days": 4,
+            "state": "open",
+        },
+        {
+            "exception_id": "exception_2",
+            "source": "bank",
+            "subject": "+SUM(A1)",
+            "finding": "different",
+            "amount": 1,
+            "currency": "USD",
+            "occurred_at": "2026-11-04T10:00:00Z",
+            "age_days": 3,
+            "state": "acknowledged",
+        },
+    ]
+    settled = {**found[0], "exception_id": "exception_3", "subject": "txn_8", "state": "resolved"}  # fmt: skip
     await month.owner.execute(
         "INSERT INTO finance.reconciliations (id, holder, report, created_at) VALUES ($1, 'pytest', $2, $3)",
-        RUN, json.dumps({"exceptions": found}), month.now - timedelta(hours=1),
+        run_id, json.dumps({"exceptions": found, "resolved": [settled]}), at or month.now - timedelta(hours=1),
     )  # fmt: skip
 
 
@@ -125,7 +144,13 @@ async def marked(month: Month, period: Period = NOVEMBER, watermark_id: UUID = M
     async with month.books() as session, session.begin():
         await watermarks.take(session, watermark_id, now=month.now)
         await session.exec(
-            insert(Export).values(id=watermark_id, period=period.name, holder="pytest", created_at=month.now)
+            insert(Export).values(
+                id=watermark_id,
+                period=period.name,
+                holder="pytest",
+                reconciliation_id=select(ReconciliationRun.id).scalar_subquery(),
+                created_at=month.now,
+            )
         )
     async with month.books() as session:
         return await marks.of(session, watermark_id)

@@ -54,6 +54,8 @@ def test_a_ready_map_can_be_used_and_gives_each_account_a_name_of_its_own(name):
         ("columns: " + "[" * 700, "map:1:1: this is nested too deep"),
         ("x" * (account_maps.BYTES_MAX + 1), "map:1:1: the file is larger than 65536 bytes"),
         (b"\xff", "map:1:1: this is not UTF-8"),
+        (r'dates: "\UFFFFFFFF"', "map:1:1: this is not YAML"),
+        (f"%YAML {'9' * 5000}.1", "map:1:1: this is not YAML"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_in_a_map_is_said_with_its_place(text, said):

@@ -10,6 +10,7 @@ from billing.refusals import Refused
 from finance import watermarks
 from finance.closing import sealing, walking
 from finance.periods import Period
+from ledger import posting
 from ledger.operations import Kind, opening
 from ledger.outcomes import Outcome
 from tests.books.books import new_id, problems
@@ -200,3 +201,56 @@ async def test_no_book_is_closed_twice_by_two_who_close_at_once(month: Month):
         "SELECT count(*) FROM ledger.operations WHERE kind = $1 GROUP BY organization_id", Kind.CLOSE
     )
     assert {row[0] for row in closed} == {1}
+
+
+async def test_a_month_that_was_closed_along_with_a_later_one_is_open_again_with_it(month: Month):
+    await month.pay(A, 10, 10)
+    await month.spend(A, 5)
+    await month.set_clock(AFTER + timedelta(days=31))
+    await close(month, OCTOBER.next)
+    await reopen(month, OCTOBER.next)
+    sealed = await close(month)
+    assert sealed.books == len(BOOKS) + 1
+    for book in BOOKS:
+        assert await problems(month.books, book) == []
+
+
+async def test_a_book_that_is_being_opened_while_a_month_is_closed_is_closed_with_it(month: Month):
+    await month.set_clock(AFTER)
+    book = new_id()
+    async with month.books() as session:
+        await session.begin()
+        await posting.post(session, [opening(organization_id=book, event_at=month.now)])
+        closing = asyncio.create_task(close(month))
+        await asyncio.sleep(0.2)
+        assert not closing.done()
+        await session.commit()
+    sealed = await closing
+    assert sealed.books == len(BOOKS) + 2
+    await month.pay(book, 5, 5, event_at=datetime(2026, 10, 9, tzinfo=UTC))
+    rows = await month.owner.fetch("SELECT accounting_date FROM ledger.operations WHERE organization_id = $1", book)
+    assert min(row[0] for row in rows) == date(2026, 11, 1)
+
+
+async def test_a_walk_whose_close_was_finished_and_opened_again_by_others_stops(month: Month):
+    await month.set_clock(AFTER)
+    sealed = await close(month)
+    await reopen(month)
+    with pytest.raises(Refused, match="somebody else has finished"):
+        await walking.walk(
+            month.books, Kind.CLOSE, close_id=sealed.close_id, through=OCTOBER.last_day, reason="late",
+            progress=lambda _: None,
+        )  # fmt: skip
+
+
+@pytest.mark.long
+async def test_a_book_that_somebody_keeps_for_a_while_is_waited_for(month: Month, monkeypatch):
+    await month.set_clock(AFTER)
+    keeping = month.owner.transaction()
+    await keeping.start()
+    await month.owner.execute("SELECT FROM ledger.books WHERE organization_id = $1 FOR UPDATE", B)
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(close(month))
+    await asyncio.sleep(4.5)
+    await keeping.rollback()
+    assert (await closing).books == len(BOOKS) + 1

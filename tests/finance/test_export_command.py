@@ -59,6 +59,19 @@ async def test_only_what_is_wanted_is_written(month, run, tmp_path):
     assert len(MAPS) == 2
 
 
+async def test_a_folder_of_another_export_is_not_written_over_unasked(month, run, tmp_path):
+    await lived(month)
+    to = ("--data-dir", tmp_path, "--to", tmp_path / "some", "--only", "heads.csv")
+    await run("2026-11", *to)
+    before = content_of(tmp_path / "some")
+    said = await run("2026-10", *to)
+    assert said.startswith(f"2: {tmp_path / 'some'} has an export of '2026-11' under 'export_")
+    assert said.endswith("name another folder, or --force.")
+    assert content_of(tmp_path / "some") == before
+    assert "is in" in await run("2026-10", *to, "--force")
+    assert content_of(tmp_path / "some") != before
+
+
 async def test_what_cannot_be_exported_is_said_in_a_sentence(month, run, tmp_path):
     await lived(month)
     made = await run("2026-11", "--data-dir", tmp_path, "--to", tmp_path / "x", "--only", "heads.csv")

@@ -3,7 +3,9 @@ import hashlib
 import io
 import json
 import os
+import stat
 from collections import Counter, defaultdict
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,10 @@ from finance.exporting.beancount import account_name
 from finance.exporting.cells import decimal, safe
 from finance.exporting.counting import Counted, TotalsDiffer
 from finance.exporting.files import File
+from finance.exporting.manifest import OtherExport
+from finance.exporting.manifest import entries_of as entries_of_manifest
 from finance.exporting.reading import reading
+from ledger import ids
 from ledger.chart import BY_CODE, CHART
 from ledger.operations import PLATFORM
 from tests.books.books import new_id
@@ -164,6 +169,8 @@ async def test_the_manifest_says_what_each_file_is(month, tmp_path):
     journals = [entries[name]["totals"] for name in ("journal.csv", "journal.jsonl", "ledger.beancount")]
     assert journals == [entries["trial-balance.csv"]["totals"]] * 3
     assert journals[0].keys() >= {"USD", "USDC", "ETH", "CREDIT"}
+    xero = (Path(files.__file__).parent / "maps" / "xero.yaml").read_bytes()
+    assert entries["accounting-xero.csv"]["notes"]["account_map_sha256"] == hashlib.sha256(xero).hexdigest()
     assert "ether" not in str(entries["journal.csv"]["notes"])
     assert entries["accounting-xero.csv"]["notes"]["ETH"].startswith("left out")
 
@@ -177,6 +184,79 @@ async def test_a_manifest_over_http_is_the_one_in_the_folder(month, tmp_path):
         streamed = b"".join([chunk async for chunk in writing.manifest_chunks(of, wanted.values())])
         journal = b"".join([chunk async for chunk in writing.file_chunks(wanted["journal.csv"], of)])
     assert (streamed, journal) == (found["manifest.json"], found["journal.csv"])
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_what_is_reconciled_later_is_not_in_an_export(month, tmp_path, sealed):
+    await lived(month)
+    made = await sealed_as(month) if sealed else await make(month)
+    before = await written(month, made, tmp_path / "before")
+    assert csv_of(before["reconciliation.csv"]) == []
+    await reconciled(month, at=made.created_at - timedelta(days=1))  # one that ended late
+    assert await written(month, await again(month, made.name), tmp_path / "after") == before
+    if not sealed:
+        anew = await make(month, later_s=1)
+        assert len(csv_of((await written(month, anew, tmp_path / "anew"))["reconciliation.csv"])) == 3
+    else:
+        assert await make(month) == made
+
+
+async def test_a_month_is_not_marked_again_while_nothing_has_changed(month):
+    await lived(month)
+    first = await make(month)
+    assert await make(month) == first
+    [[count]] = await month.owner.fetch("SELECT count(*) FROM finance.watermarks")
+    assert count == 1
+    assert (await make(month, OCTOBER)).name != first.name
+    await reconciled(month)
+    second = await make(month, later_s=1)
+    await month.spend(BOOKS[0], 1)
+    third = await make(month, later_s=2)
+    assert len({first.id, second.id, third.id}) == 3
+    assert await make(month, later_s=3) == third
+
+
+async def test_a_folder_is_of_one_export_and_files_come_to_it_one_by_one(month, tmp_path):
+    await lived(month)
+    one, other = await marked(month), await marked(month, OCTOBER, new_id())
+    whole = await written(month, one, tmp_path)
+    few = [known for name, known in files.files({}).items() if name in {"heads.csv", "journal.csv"}]
+    async with reading(month.books, one) as of:
+        await writing.into_folder(of, few, tmp_path, lambda *_: None)
+    assert content_of(tmp_path) == whole
+    (tmp_path / "journal.jsonl").unlink()
+    async with reading(month.books, one) as of:
+        await writing.into_folder(of, few, tmp_path, lambda *_: None)
+    listed = {entry["name"] for entry in json.loads(content_of(tmp_path)["manifest.json"])["files"]}
+    assert listed == whole.keys() - {"journal.jsonl", "manifest.json"}
+    async with reading(month.books, other) as of:
+        before = content_of(tmp_path)
+        with pytest.raises(OtherExport, match="an export of '2026-11' under 'export_"):
+            await writing.into_folder(of, few, tmp_path, lambda *_: None)
+        assert content_of(tmp_path) == before
+        await writing.into_folder(of, few, tmp_path, lambda *_: None, force=True)
+    entries = json.loads(content_of(tmp_path)["manifest.json"])["files"]
+    assert [entry["name"] for entry in entries] == ["heads.csv", "journal.csv"]
+
+
+@pytest.mark.parametrize("said", ["x", "[]", '{"files":[{"name":"a","bytes":1e999}]}', '{"files":[]}'])
+def test_a_manifest_that_is_none_is_of_no_export(said):
+    nobodys = marks.Marked(MARK, NOVEMBER, False, 0, b"", None, NOVEMBER.ends_at)
+    with pytest.raises(OtherExport, match="cannot be read"):
+        entries_of_manifest(said.encode(), nobodys)
+
+
+async def test_only_the_owner_may_read_what_is_exported_and_no_link_is_followed(month, tmp_path):
+    await empty(month)
+    folder, elsewhere = tmp_path / "export", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.write_text("mine")
+    (folder / "heads.csv.part").symlink_to(elsewhere)
+    await written(month, await marked(month), folder)
+    await written(month, await marked(month, NOVEMBER, new_id()), tmp_path / "new")
+    assert elsewhere.read_text() == "mine"
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
 
 
 def older(folder: Path) -> None:
@@ -193,7 +273,7 @@ async def test_an_export_that_does_not_balance_has_no_manifest(month, tmp_path):
     older(tmp_path)
     async with reading(month.books, mark) as of:
         with pytest.raises(TotalsDiffer):
-            await writing.into_folder(of, [File("a.csv", "text/csv", broken)], tmp_path, lambda *_: None)
+            await writing.into_folder(of, [File("a.csv", "text/csv", broken)], tmp_path, lambda *_: None, force=True)
     assert content_of(tmp_path) == {}
 
 
@@ -251,14 +331,23 @@ async def test_a_mark_is_taken_for_an_open_month_and_found_again_by_its_name(mon
         assert await marks.named(session, made.name) == made
         assert made in await marks.listed(session, limit=10)
         for unknown in (made.name.replace("export_", "close_"), "export_0", "close_", "x", marks.Marked(
-            MARK, NOVEMBER, is_seal=True, books=0, digest=b"", created_at=month.now).name):  # fmt: skip
+            MARK, NOVEMBER, is_seal=True, books=0, digest=b"", reconciliation_id=None, created_at=month.now).name):  # fmt: skip
             with pytest.raises(Refused):
                 await marks.named(session, unknown)
     assert (made.kind, made.books) == ("mark", 4)
 
 
-async def test_a_closed_month_is_exported_under_its_seal(month, tmp_path):
-    await lived(month)
+async def make(month, period=NOVEMBER, *, later_s=0):
+    now = month.now + timedelta(seconds=later_s)
+    return await marks.make(month.books, period, by=COMMAND_LINE, reason="a test", now=now)
+
+
+async def again(month, name):
+    return await marks.again(month.books, name, by=COMMAND_LINE, now=month.now)
+
+
+async def sealed_as(month):
+    """The seal of November, closed without its walk; not exported yet."""
     seal = await marked(month)
     await month.owner.execute(
         "INSERT INTO finance.closes (id, period, first_day, last_day, state, holder, reason, seal, started_at)"
@@ -267,8 +356,14 @@ async def test_a_closed_month_is_exported_under_its_seal(month, tmp_path):
     )  # fmt: skip
     await month.owner.execute("SET session_replication_role = replica; UPDATE finance.watermarks SET is_seal = true;"
                               " DELETE FROM finance.exports; SET session_replication_role = origin")  # fmt: skip
+    return await again(month, ids.external("close", MARK))
+
+
+async def test_a_closed_month_is_exported_under_its_seal(month, tmp_path):
+    await lived(month)
+    await sealed_as(month)
     for _ in range(2):
-        made = await marks.make(month.books, NOVEMBER, by=COMMAND_LINE, reason="a test", now=month.now)
+        made = await make(month)
         assert (made.id, made.kind, made.name[:6]) == (MARK, "seal", "close_")
     statement = await written(month, made, tmp_path, organization_id=PLATFORM)
     assert [row["row"] for row in csv_of(statement["statement.csv"])] == ["opening", "closing"]

@@ -168,7 +168,11 @@ def test_the_command_checks_a_receipt_offline_and_says_what_is_wrong(purser, tmp
     bad.write_bytes(good.read_bytes().replace(b'"credits": 500', b'"credits": 501'))
     assert purser("receipt", "verify", good)[0] == 2
     status, said = purser("receipt", "verify", good, "--key", KEY.public.text)
-    assert (status, "5.00 usd for 500 credits" in said) == (0, True)
+    assert (status, "5.00 usd for 500 credits" in said, "test money" in said) == (0, True, True)
+    live = tmp_path / "live.json"
+    live.write_bytes(text_of(signed({**PAYMENT, "live_money": True}, KEY)))
+    status, said = purser("receipt", "verify", live, "--key", KEY.public.text)
+    assert (status, "test money" in said) == (0, False)
     status, said = purser("receipt", "verify", bad, "--key", KEY.public.text)
     assert (status, "changed after it was signed" in said) == (1, True)
     assert purser("receipt", "verify", good, "--key", OTHER.public.text)[0] == 1
@@ -209,6 +213,14 @@ def test_a_payment_and_a_job_have_receipts_that_hold_and_stay_the_same(agent, sa
         assert (stated["credits"], stated["organization_id"]) == (one["credits"], agent.organization_id)
     assert first["receipt"]["amount_cents"] == known["amount_cents"] == 500
     assert agent.get(path) == first, "what was spent since has changed it"
+    printed = http.get(path, headers={**agent.headers, "Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"})
+    assert (printed.status_code, printed.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert (printed.headers["cache-control"], printed.headers["vary"]) == ("no-store", "Accept")
+    assert '<strong id="total">$5.00</strong>' in printed.text
+    assert first["signature"]["value"] in printed.text
+    plain = http.get(path, headers={**agent.headers, "Accept": "text/html;q=inf, application/json"})
+    assert data_of(plain) == first
+    error_of(http.get(path, headers={"Accept": "text/html"}), 401, "AUTH_REQUIRED")
     error_of(new_agent(http).send("GET", path), 404, "NOT_FOUND")
     for name in ("receipt_x", known["quote_id"]):
         error_of(agent.send("GET", f"/v1/receipts/{name}"), 404, "NOT_FOUND")

@@ -143,3 +143,33 @@ async def test_books_are_told_apart_and_one_where_nothing_happened_is_not_touche
     await month.wait(days=1)
     await recognize(month)
     assert (await recognizing.recognize_all(month.books, through=month.yesterday)).books == 0
+
+
+async def test_a_book_that_cannot_be_recognized_does_not_keep_the_others_from_it(month: Month, monkeypatch):
+    for book in (A, B):
+        await month.pay(book, 10, 100)
+        await month.spend(book, 1)
+    await month.wait(days=1)
+    fold = recognizing.folding.fold
+
+    async def broken(session, organization_id, **more):
+        if organization_id == A:
+            raise LookupError("nothing there")
+        await fold(session, organization_id, **more)
+
+    monkeypatch.setattr(recognizing.folding, "fold", broken)
+    with pytest.raises(LookupError, match="nothing there"):
+        await recognize(month)
+    assert (await month.account("revenue_usage", A), await month.account("revenue_usage", B)) == (0, 10)
+    monkeypatch.undo()
+    assert await recognize(month) == 1
+
+
+async def test_a_long_journal_is_folded_in_parts_and_comes_to_the_same(month: Month, monkeypatch):
+    monkeypatch.setattr(recognizing.folding, "OPERATIONS_AT_ONCE", 2)
+    await month.pay(A, 500, 500, days=3)
+    for _ in range(5):
+        await month.spend(A, 10)
+    await month.wait(days=5)
+    assert await recognize(month) == 2
+    assert await revenue(month) == {"revenue_usage": 50, "revenue_breakage": 450}

@@ -52,6 +52,8 @@ def test_files_are_compared_and_what_does_not_fit_is_settled_by_one_or_two_peopl
     assert refused.startswith("1: Nothing was reconciled: wrong.csv, line 2, column net: -7.00 less 0.00 is not -7.01")
     said = " ".join(run("reconcile", "--stripe-report", report, "--bank", bank).split())
     assert "report.csv: 2 lines bank.csv: 2 lines" in said
+    bank.write_text(BANK + "2026-10-07,-5.00,USD,CHARGES\n")
+    assert "bank.csv: 1 lines, and 2 that were known already" in run("reconcile", "--bank", bank)
     assert "clearing: 0.00 USD here, -207.00 USD at Stripe" in said
     shown = json.loads(run("reconcile", "--json", "--no-stripe", "--bank", bank))
     found = {one["subject"]: one for one in shown["exceptions"]}
@@ -62,9 +64,11 @@ def test_files_are_compared_and_what_does_not_fit_is_settled_by_one_or_two_peopl
     }
     small, large = found["txn_a"]["exception_id"], found["txn_b"]["exception_id"]
     assert json.loads(run("exceptions", "show", small))["there"]["net_cents"] == -700
+    assert json.loads(run("exceptions", "show", small))["age_days"] == found["txn_a"]["age_days"] > 0
     assert "acknowledged" in run("exceptions", "acknowledge", small, "--reason", "asked Stripe")
     assert f"{small} is resolved; -7.00 USD" in run("exceptions", "resolve", small, "--reason", "a fee")
-    assert "another key holder must approve" in run("exceptions", "resolve", large, "--reason", "a fee")
+    refused = run("exceptions", "resolve", large, "--reason", "a fee")
+    assert refused == "1: Above 100.00 USD an adjustment is proposed with an operator key."
 
     def made(name, scope):
         return in_house(
@@ -73,12 +77,16 @@ def test_files_are_compared_and_what_does_not_fit_is_settled_by_one_or_two_peopl
         ).token
 
     token = tmp_path / "token"
+    token.write_text(f"{made('Ada', Scope.OPERATE)}\n")
+    proposed = run("exceptions", "resolve", large, "--reason", "a fee", "--token-file", token)
+    [proposal] = re.findall(r"is proposed as (opact_\w{26}); another key holder must approve", proposed)
+    assert json.loads(run("exceptions", "show", large))["proposal_id"] == proposal
     token.write_text(f"{made('Grace', Scope.OPERATE)}\n")
-    assert run("exceptions", "approve", large, "--reason", "so", stdin="").startswith("1:")
-    reader = made("Reader", Scope.READ)
-    assert "has not the scope operate" in run("exceptions", "approve", large, "--reason", "so", stdin=reader)
-    assert "is resolved" in run("exceptions", "approve", large, "--reason", "so", "--token-file", token)
-    assert run("exceptions", "approve", large, "--reason", "so", "--token-file", token).startswith("1:")
+    approve = ("exceptions", "approve", large, "--reason", "so", "--proposal", proposal)
+    assert run(*approve, stdin="").startswith("1:")
+    assert "has not the scope operate" in run(*approve, stdin=made("Reader", Scope.READ))
+    assert "is resolved" in run(*approve, "--token-file", token)
+    assert run(*approve, "--token-file", token).startswith("1:")
     listed = run("exceptions", "list")
     assert len(re.findall(r"exception_\w{26}", listed)) == 1
     assert large in run("exceptions", "--state", "resolved")

@@ -51,6 +51,14 @@ def test_a_report_that_cannot_be_compared_is_refused_and_says_where(content, why
         stripe_report.parsed(content, "r.csv")
 
 
+def test_a_cell_of_several_lines_does_not_move_the_numbers_of_those_behind_it():
+    content = b'date,amount,currency,description\n2026-10-01,1.00,usd,"two\nlines"\n\n2026-10-02,1.001,usd,B\n'
+    with pytest.raises(StatementRefused, match="line 5, column amount"):
+        bank_statement.parsed(content, "b.csv")
+    with pytest.raises(StatementRefused, match="line 2, column amount"):
+        bank_statement.parsed(content.replace(b"1.00,", b"x,", 1), "b.csv")
+
+
 def test_a_line_of_the_bank_that_two_files_have_is_one_and_two_equal_ones_are_two():
     head = "booked_on,currency,amount,description"
     first = bank_statement.parsed(f"{head}\n2026-10-01,usd,1.50,A\n2026-10-01,usd,1.50,A\n".encode(), "a.csv")

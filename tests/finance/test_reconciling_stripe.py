@@ -72,17 +72,16 @@ class Shop:
         await self.read("payout", payout["id"])
         return payout
 
-    async def import_bank(self, *lines: str) -> bool:
+    async def import_bank(self, *lines: str) -> keeping.Taken:
         content = "\n".join(("Date,Amount,Currency,Description,Reference", *lines)).encode()
-        _, again = await keeping.take_over(
+        return await keeping.take_over(
             self.house.sessions, keeping.BANK, content, name="bank.csv", holder="test", now=self.house.clock()
         )
-        return again
 
     async def reconcile(self, *, at_stripe: bool = True) -> dict[str, Any]:
         run = await running.reconcile(
             self.house.sessions, reader=self.house.money if at_stripe else None, bank_days=0, holder="test",
-            now=self.house.clock(),
+            clock=self.house.clock,
         )  # fmt: skip
         return run.report
 
@@ -112,7 +111,10 @@ class Shop:
         return await resolving.resolve(self.house.sessions, row.id, by=by, now=self.house.clock(), **asked)
 
     async def approve(self, row: ReconciliationException, by: Acting) -> Any:
-        return await resolving.approve(self.house.sessions, row.id, reason="so", by=by, now=self.house.clock())
+        return await resolving.approve(
+            self.house.sessions, row.id, proposal_id=row.adjustment["proposal_id"],  # type: ignore[index]
+            reason="so", by=by, now=self.house.clock(),
+        )  # fmt: skip
 
 
 @pytest.fixture
@@ -152,7 +154,9 @@ def dollars(cents: int) -> str:
     return f"{cents // 100}.{cents % 100:02d}"
 
 
-async def test_three_faults_are_three_exceptions_and_a_second_holder_settles_the_large_one(shop: Shop, buyer: Buyer):
+async def test_three_faults_are_three_exceptions_and_a_second_holder_settles_the_large_one(
+    shop: Shop, buyer: Buyer, own_database: Database
+):
     today = datetime.now(UTC).date().isoformat()
     for credits_ in (500, 2500):
         await shop.sell(buyer, credits_)
@@ -170,9 +174,7 @@ async def test_three_faults_are_three_exceptions_and_a_second_holder_settles_the
     second = await shop.pay_out()
     await shop.sell(buyer, 1000)
     strange = shop.sandbox.control("POST", "balance_transactions", amount=-700, description="a fee nobody booked")
-    assert not await shop.import_bank(
-        f"{today},{dollars(first['amount'] - 3)},USD,STRIPE PAYOUT,", f"{today},-12.50,USD,RENT,"
-    )
+    await shop.import_bank(f"{today},{dollars(first['amount'] - 3)},USD,STRIPE PAYOUT,", f"{today},-12.50,USD,RENT,")
     report = await shop.reconcile()
     told = {(one["source"], one["subject"]): (one["finding"], one["amount"]) for one in report["exceptions"]}
     assert told == {
@@ -206,13 +208,22 @@ async def test_three_faults_are_three_exceptions_and_a_second_holder_settles_the
     assert proposed.state == "proposed"
     for nobody in (one, same, COMMAND_LINE):
         with pytest.raises(Refused, match="another key holder"):
-            await shop.approve(short, nobody)
-    done = await asyncio.gather(*(shop.approve(short, other) for _ in range(3)), return_exceptions=True)
+            await shop.approve(proposed, nobody)
+    key = "UPDATE finance.exceptions SET holder_key = $1 WHERE id = $2"
+    own_database.rows(key, None, short.id)
+    with pytest.raises(Refused, match="another key holder"):
+        await shop.approve(proposed, other)
+    own_database.rows(key, one.key_id, short.id)
+    done = await asyncio.gather(*(shop.approve(proposed, other) for _ in range(3)), return_exceptions=True)
     assert [isinstance(result, Refused) for result in done].count(False) == 1
     assert (await shop.platform())["reconciliation_differences"] == 3
     assert await shop.problems() == []
     quiet = await shop.reconcile()
     assert (quiet["exceptions"], quiet["opened"]) == ([], 0)
+    assert {(one["subject"], one["state"]) for one in quiet["resolved"]} == {
+        (first["id"], "resolved"), (strange["id"], "resolved"),
+    }  # fmt: skip
+    assert "reason" not in quiet["resolved"][0]
     assert quiet["clearing"][0]["unexplained_cents"] == 0
 
 
@@ -247,9 +258,10 @@ async def test_what_changes_opens_again_and_what_comes_back_is_the_same_exceptio
 
 async def test_a_file_is_taken_over_once_and_whole(shop: Shop, buyer: Buyer):
     await shop.sell(buyer, 500)
-    assert not await shop.import_bank("2026-11-02,1.00,USD,A,", "2026-11-02,1.00,USD,A,")
-    assert await shop.import_bank("2026-11-02,1.00,USD,A,", "2026-11-02,1.00,USD,A,")
-    assert not await shop.import_bank("2026-11-02,1.00,USD,A,", "2026-11-02,1.00,USD,A,", "2026-11-03,2.00,USD,B,")
+    assert not (await shop.import_bank("2026-11-02,1.00,USD,A,", "2026-11-02,1.00,USD,A,")).again
+    assert (await shop.import_bank("2026-11-02,1.00,USD,A,", "2026-11-02,1.00,USD,A,")).again
+    more = await shop.import_bank("2026-11-02,1.00,USD,A,", "2026-11-02,1.00,USD,A,", "2026-11-03,2.00,USD,B,")
+    assert (more.again, more.imported.lines, more.known) == (False, 1, 2)
     with pytest.raises(StatementRefused, match=r"bank.csv, line 3, column amount"):
         await shop.import_bank("2026-11-04,1.00,USD,A,", "2026-11-04,1.001,USD,A,")
     await shop.reconcile()
@@ -266,11 +278,11 @@ async def test_a_file_is_taken_over_once_and_whole(shop: Shop, buyer: Buyer):
 
     async def take(*lines: str) -> bool:
         content = "\n".join((header, *lines)).encode()
-        _, again = await keeping.take_over(
+        taken = await keeping.take_over(
             shop.house.sessions, keeping.STRIPE_ITEMIZED, content, name="report.csv", holder="t",
             now=shop.house.clock(),
         )  # fmt: skip
-        return again
+        return taken.again
 
     with pytest.raises(StatementRefused, match="was told before"):
         await take(new, other)

@@ -32,10 +32,10 @@ def run(treasury_commands, monkeypatch):
         "X402_FACILITATOR_URL": "http://127.0.0.1:1",
     }
 
-    def typed(*arguments, **more):
+    def typed(*arguments, group=("treasury",), **more):
         for name, value in (settings | more).items():
             monkeypatch.setenv(f"PURSER_{name}", value)
-        ended = CliRunner().invoke(app, ["treasury", *arguments])
+        ended = CliRunner().invoke(app, [*group, *arguments])
         if isinstance(ended.exception, CannotGoOn):
             return f"{ended.exception.exit_code}: {ended.exception}"
         assert ended.exception is None, ended.output
@@ -49,8 +49,8 @@ async def test_a_treasury_is_read_shown_and_sold_from(run):
     async with Node(chain) as node:
         port = node._server.sockets[0].getsockname()[1]
 
-        async def at_node(*arguments):
-            return await asyncio.to_thread(run, *arguments, X402_RPC_URL=f"http://{HOST}:{port}")
+        async def at_node(*arguments, **more):
+            return await asyncio.to_thread(run, *arguments, X402_RPC_URL=f"http://{HOST}:{port}", **more)
 
         said = await at_node("read", "--from-block", "100")
         assert "eip155:84532: 12.000000 USDC in 0xabab" in said
@@ -65,7 +65,15 @@ async def test_a_treasury_is_read_shown_and_sold_from(run):
         assert "trade-1 stood in the platform's book already" in await at_node(*sold)
         bought = ("bought-ether", "gas-1", "--ether", "0.25", "--paid", "900", "--reason", "gas", "--at", "2026-10-05")
         assert "gas-1 is in the platform's book" in await at_node(*bought)
+        chain.final = 1_200
+        reconcile = {"group": ("reconcile", "--no-stripe")}
+        assert f"{TREASURY} as of block 1000 (2026" in await at_node("--no-chain", **reconcile)
+        assert f"{TREASURY} as of block 1200 (2026-09-21 14:53:20 UTC)" in await at_node(**reconcile)
         chain.final = None
+        failed = await at_node(**reconcile)
+        assert failed.startswith("1: The chain cannot be read now: the node of eip155:84532 names no")
+        assert "Nothing was reconciled; with --no-chain" in failed
+        assert f"{TREASURY} as of block 1200" in await at_node("--no-chain", **reconcile)
         assert (await at_node("read")).startswith("1: The chain cannot be read now: the node of eip155:84532 names no")
 
 
@@ -74,4 +82,6 @@ def test_what_cannot_be_done_is_said_in_a_sentence(run):
     rest = ("--received", "1.00", "--reason", "r")
     assert run("sold", "t", "--usdc", "1.0000001", *rest).startswith("2: --usdc is an amount with at most 6 decimals")
     assert run("sold", "t", "--usdc", "-1", *rest).startswith("2: --usdc is an amount")
+    for odd in ("1e3", "1e999999", "1_000", "+1", "١", ".5", "1.", "", "NaN", "9" * 13):
+        assert run("sold", "t", "--usdc", odd, *rest).startswith("2: --usdc is an amount"), odd
     assert run("sold", "t", "--usdc", "0.000001", *rest) == "2: USDC is sold in whole cents, at par."

@@ -47,7 +47,9 @@ MATRIX: dict[str, list[Case]] = {
     f"GET {ROOT}/exceptions/{{exception_id}}": _looks_closely(f"{ROOT}/exceptions/{EXCEPTION}"),
     f"POST {ROOT}/exceptions/{{exception_id}}/acknowledge": _acts(f"{ROOT}/exceptions/{EXCEPTION}/acknowledge"),
     f"POST {ROOT}/exceptions/{{exception_id}}/resolve": _acts(f"{ROOT}/exceptions/{EXCEPTION}/resolve"),
-    f"POST {ROOT}/exceptions/{{exception_id}}/approve": _acts(f"{ROOT}/exceptions/{EXCEPTION}/approve"),
+    f"POST {ROOT}/exceptions/{{exception_id}}/approve": _acts(
+        f"{ROOT}/exceptions/{EXCEPTION}/approve", proposal_id=f"opact_{UNKNOWN}"
+    ),
     f"GET {ROOT}/reconciliations": _looks(f"{ROOT}/reconciliations"),
     f"GET {ROOT}/reconciliations/latest": _looks_closely(f"{ROOT}/reconciliations/latest"),
     f"GET {ROOT}/closes": _looks(f"{ROOT}/closes"),
@@ -57,11 +59,10 @@ MATRIX: dict[str, list[Case]] = {
         OfOperators(
             Scope.OPERATE,
             Request(f"{ROOT}/exports", {**ACT, "period": "2026-13"}),
-            also=Scope.READ,
             refused=Refusal.INVALID_ARGUMENTS,
         )
     ],
-    f"GET {ROOT}/exports/{{export_id}}/{{file}}": _looks(f"{ROOT}/exports/export_{UNKNOWN}/journal.csv"),
+    f"GET {ROOT}/exports/{{export_id}}/{{file}}": _looks_closely(f"{ROOT}/exports/export_{UNKNOWN}/journal.csv"),
     f"GET {HOOKS}": _looks(HOOKS),
     # Plain http is refused, so that nothing is made that would be told what the tests do.
     f"POST {HOOKS}": [

@@ -1,7 +1,7 @@
 """Operators and reconciliation over HTTP: what does not fit, and what is decided of it by whom."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -40,9 +40,8 @@ def colleague(http, database) -> Operator:
 def made(database: Database, amount: int) -> str:
     """An exception of the bank that is open; its name."""
     exception_id = new_id()
-    database.rows(
-        MADE, exception_id, f"po_{exception_id.hex}", amount, json.dumps({"text": "STRIPE"}), datetime.now(UTC)
-    )
+    at = datetime.now(UTC) - timedelta(days=2, hours=1)
+    database.rows(MADE, exception_id, f"po_{exception_id.hex}", amount, json.dumps({"text": "STRIPE"}), at)
     return ids.external("exception", exception_id)
 
 
@@ -53,11 +52,13 @@ def act(operator: Operator, name: str, what: str, key: str | None = None, **more
 def test_a_small_exception_is_settled_by_one_person_once(operator, database):
     name, key = made(database, -3), new_key()
     listed = operator.get(ROOT, state="open", limit="100")["exceptions"]
-    assert name in [one["exception_id"] for one in listed]
+    [one] = [one for one in listed if one["exception_id"] == name]
+    assert one["age_days"] == 2
+    assert not {"reason", "holder", "approver", "here", "there"} & set(one)
     assert name in [one["exception_id"] for one in operator.get(ROOT, limit="100")["exceptions"]]
     acknowledged = data_of(act(operator, name, "acknowledge"))["exception"]
     assert (acknowledged["state"], acknowledged["there"]) == ("acknowledged", {"text": "STRIPE"})
-    error_of(act(operator, name, "approve"), 409, "STATE_CONFLICT")
+    error_of(act(operator, name, "approve", proposal_id="opact_1"), 409, "STATE_CONFLICT")
     error_of(act(operator, name, "resolve", account="usdc_clearing"), 400, "INVALID_ARGUMENTS")
     first = data_of(act(operator, name, "resolve", key, against="fees"))
     assert (first["exception"]["state"], first["replayed"]) == ("resolved", False)
@@ -77,21 +78,31 @@ def test_a_small_exception_is_settled_by_one_person_once(operator, database):
 def test_a_large_exception_takes_two_key_holders(operator, colleague, http, database):
     name = made(database, 10_001)
     twin = new_operator(http, database, Scope.OPERATE)  # another key of the same holder
-    proposed = data_of(act(operator, name, "resolve"))["exception"]
+    done = data_of(act(operator, name, "resolve"))
+    proposed = done["exception"]
     assert (proposed["state"], proposed["operation_id"]) == ("proposed", None)
+    first = {"proposal_id": proposed["proposal_id"]}
+    assert first["proposal_id"] == done["action"]["action_id"]
     for nobody in (operator, twin):
-        error_of(act(nobody, name, "approve"), 409, "STATE_CONFLICT")
-    assert data_of(act(operator, name, "acknowledge"))["exception"]["proposal"] is None
-    data_of(act(operator, name, "resolve"))
-    approved = data_of(act(colleague, name, "approve"))["exception"]
+        error_of(act(nobody, name, "approve", **first), 409, "STATE_CONFLICT")
+    taken_back = data_of(act(operator, name, "acknowledge"))["exception"]
+    assert (taken_back["proposal"], taken_back["proposal_id"]) == (None, None)
+    other = data_of(act(operator, name, "resolve", against="fees"))["exception"]["proposal_id"]
+    refused = error_of(act(colleague, name, "approve", **first), 409, "STATE_CONFLICT")
+    assert other in refused["message"]
+    key = new_key()
+    approved = data_of(act(colleague, name, "approve", key, proposal_id=other))["exception"]
     assert (approved["state"], approved["approver"]) == ("resolved", "another holder")
-    error_of(act(colleague, name, "approve"), 409, "STATE_CONFLICT")
+    assert data_of(act(colleague, name, "approve", key, proposal_id=other))["replayed"]
+    error_of(act(colleague, name, "approve", key, **first), 409, "SPENDING_CONFLICT")
+    error_of(act(colleague, name, "approve", proposal_id=other), 409, "STATE_CONFLICT")
 
 
 def test_what_runs_came_to_is_listed_and_the_last_is_shown_whole(operator, database):
     report: dict[str, Any] = {
-        "clearing": [], "covered": None, "sources": {"bank": {"matched": 1}}, "opened": 0, "gone": 0, "exceptions": [],
-        "more_exceptions": 0,
+        "as_of": "2026-11-01T02:00:00+00:00", "clearing": [], "covered": None, "chain": [],
+        "sources": {"bank": {"matched": 1}}, "opened": 0, "gone": 0, "exceptions": [], "more_exceptions": 0,
+        "resolved": [], "more_resolved": 0,
     }  # fmt: skip
     run_id, now = new_id(), datetime.now(UTC)
     database.rows("INSERT INTO finance.reconciliations VALUES ($1, 'test', $2, $3)", run_id, json.dumps(report), now)
@@ -100,6 +111,7 @@ def test_what_runs_came_to_is_listed_and_the_last_is_shown_whole(operator, datab
         one for one in operator.get("/v1/operator/reconciliations")["reconciliations"]
         if one["reconciliation_id"] == name
     ]  # fmt: skip
-    assert "exceptions" not in listed
+    assert not {"exceptions", "resolved"} & set(listed)
+    assert listed["sources"] == report["sources"]
     latest = operator.get("/v1/operator/reconciliations/latest")["reconciliation"]
     assert (latest["reconciliation_id"], latest["exceptions"]) == (name, [])

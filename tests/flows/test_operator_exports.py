@@ -11,8 +11,10 @@ from typing import Any, cast
 
 import httpx
 import pytest
+import structlog
 
 from api.http.app import app_for
+from api.http.routes import operator_exports
 from billing.scopes import Scope
 from finance.exporting import files
 from finance.exporting.files import File
@@ -24,7 +26,7 @@ EXPORTS = "/v1/operator/exports"
 
 @pytest.fixture(scope="module")
 def reader(http, database):
-    return new_operator(http, database, Scope.READ)
+    return new_operator(http, database, Scope.OPERATE)
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +81,11 @@ def test_a_statement_is_of_one_organization(reader, client):
     error_of(reader.send("GET", path, organization_id="org_x"), 404, "NOT_FOUND")
 
 
-def test_exports_are_listed_newest_first_page_by_page(reader):
-    names = [data_of(make(reader))["export"]["export_id"] for _ in range(3)]
+def test_exports_are_listed_newest_first_page_by_page(reader, client):
+    names = []
+    for _ in range(3):
+        client.do("/v1/spends", credits=1)
+        names += [data_of(make(reader))["export"]["export_id"] for _ in range(2)][1:]
     first = reader.get(EXPORTS, limit=2)
     second = reader.get(EXPORTS, limit=100, cursor=first["next_cursor"])
     assert second["next_cursor"] is None
@@ -113,18 +118,16 @@ async def test_no_more_files_are_streamed_at_once_than_there_is_room_for(house, 
         assert (await client.get(path, headers=reader.headers)).text.startswith("organization_id,seq,head\r\n")
 
 
+def test_who_only_reads_sees_which_exports_there_are_and_takes_none(http, database, reader, client):
+    looking, name = new_operator(http, database, Scope.READ), data_of(make(reader))["export"]["export_id"]
+    assert looking.get(EXPORTS, limit=1)["exports"][0]["export_id"] == name
+    error_of(make(looking), 403, "SCOPE_MISSING")
+    error_of(looking.send("GET", f"{EXPORTS}/{name}/heads.csv"), 403, "SCOPE_MISSING")
+
+
 async def test_who_goes_away_in_the_middle_of_a_file_leaves_room_for_others(house, reader, monkeypatch):
     """A file without an end: what ends the answer is that its reader has gone."""
-
-    async def endless(*_):
-        while True:
-            yield b"x" * 65_536
-            await asyncio.sleep(0)
-
-    name = data_of(make(reader))["export"]["export_id"]
-    monkeypatch.setattr(files, "files", lambda *_, **__: {"a.csv": File("a.csv", "text/csv", endless)})
-    app, begun, sent = app_for(house), asyncio.Event(), list[Any]()
-    app.state.exports = asyncio.Semaphore(1)
+    begun, sent = asyncio.Event(), list[Any]()
     asked = iter([{"type": "http.request", "body": b"", "more_body": False}])
 
     async def receive():
@@ -138,6 +141,43 @@ async def test_who_goes_away_in_the_middle_of_a_file_leaves_room_for_others(hous
         if sent[-1]:
             begun.set()
 
+    await endless_file(house, reader, monkeypatch, receive, send)
+    assert max(sent) == 65_536
+
+
+@pytest.mark.parametrize("takes", [True, False], ids=["slowly", "nothing"])
+async def test_a_file_that_takes_too_long_is_cut_and_leaves_room_for_others(house, reader, monkeypatch, takes):
+    monkeypatch.setattr(operator_exports, "STREAM_S_MAX", 0.05)
+    sent = list[dict[str, Any]]()
+
+    async def receive():
+        if not sent:
+            return {"type": "http.request", "body": b"", "more_body": False}
+        return await asyncio.Event().wait()
+
+    async def send(message):
+        sent.append(message)
+        if message.get("body") and not takes:
+            await asyncio.Event().wait()
+
+    with structlog.testing.capture_logs() as logged:
+        await endless_file(house, reader, monkeypatch, receive, send)
+    assert {"event": "export_cut", "file": "a.csv", "after_s": 0.05, "log_level": "warning"} in logged
+    assert all(message["more_body"] for message in sent[1:]), "it says nowhere that it is whole"
+
+
+async def endless_file(house, reader, monkeypatch, receive, send):
+    """Ask for a file that has no end, until the answer ends."""
+
+    async def endless(*_):
+        while True:
+            yield b"x" * 65_536
+            await asyncio.sleep(0)
+
+    name = data_of(make(reader))["export"]["export_id"]
+    monkeypatch.setattr(files, "files", lambda *_, **__: {"a.csv": File("a.csv", "text/csv", endless)})
+    app = app_for(house)
+    app.state.exports = asyncio.Semaphore(1)
     headers = [(name.encode(), value.encode()) for name, value in reader.headers.items()]
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http",
@@ -146,7 +186,6 @@ async def test_who_goes_away_in_the_middle_of_a_file_leaves_room_for_others(hous
     }  # fmt: skip
     async with asyncio.timeout(20):
         await cast("Any", app)(scope, receive, send)
-    assert max(sent) == 65_536
     gc.collect()
     await asyncio.sleep(0)
     assert not app.state.exports.locked()

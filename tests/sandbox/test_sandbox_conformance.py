@@ -1,6 +1,7 @@
 """Every answer parses with stripe 16.1.0's own classes and has the fields those promise."""
 
 import json
+import time
 import types
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin
@@ -10,7 +11,7 @@ import pytest
 import stripe
 
 from tests.sandbox import known_parameters
-from tests.sandbox.conftest import KEY, PREVIEW, Sandbox, address_of, new_deposit, new_session, receiving, until
+from tests.sandbox.conftest import KEY, PREVIEW, Sandbox, address_of, new_deposit, new_session, receiving, start, until
 
 PACKAGE = Path(__file__).parents[2] / "sandbox"
 
@@ -259,3 +260,24 @@ def test_webhook_endpoint_shows_its_secret_once_and_gets_what_it_wants(
         assert len(receiver.letters) == 1
         with pytest.raises(stripe.InvalidRequestError, match="must be one of"):
             client.v1.webhook_endpoints.create({"url": receiver.url, "enabled_events": ["no.such.event"]})  # type: ignore[list-item]
+
+
+def test_letters_are_signed_at_the_real_time_unless_they_are_to_have_that_of_the_sandbox() -> None:
+    def signed_at(count: int) -> int:
+        payable_until = int(time.time()) + 90_000 + 3600
+        client.v1.checkout.sessions.expire(new_session(client, expires_at=payable_until).id)
+        until(lambda: len(receiver.letters) == count)
+        return int(receiver.letters[-1].signature.partition(",")[0].removeprefix("t="))
+
+    sandbox = start()
+    try:
+        client = sandbox.client()
+        with receiving() as receiver:
+            client.v1.webhook_endpoints.create({"url": receiver.url, "enabled_events": ["checkout.session.expired"]})
+            sandbox.control("POST", "clock", {"advance_seconds": 86_400})
+            assert abs(signed_at(1) - time.time()) < 60
+            now = sandbox.control("POST", "clock", {"advance_seconds": 3600, "letters_too": True})["now"]
+            assert abs(signed_at(2) - now) < 60
+            assert abs(now - time.time() - 90_000) < 60
+    finally:
+        sandbox.stop()

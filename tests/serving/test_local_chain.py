@@ -60,6 +60,7 @@ def test_a_local_chain_beside_a_real_stripe_is_refused(folder):
     assert not (folder / ".purser").exists()
 
 
+@pytest.mark.long
 def test_a_stock_client_buys_from_a_service_with_a_local_chain_which_remembers_it(folder, chain_can_be_had):
     with serving(folder, "--local-chain") as service:
         file = folder / ".purser" / "chain" / "chain.json"

@@ -32,7 +32,18 @@ async def test_a_database_outage_is_survived_and_said_once_for_each_chore(house_
         stop.set()
         await asyncio.wait_for(working, 5)
     said = [line["chore"] for line in lines if line["event"] == "worker_in_trouble"]
-    expected = {"alerts", "delivering", "freezes", "jobs", "letters", "pruning", "requests", "spreading", "sweep"}
+    expected = {
+        "alerts",
+        "delivering",
+        "freezes",
+        "jobs",
+        "letters",
+        "pruning",
+        "requests",
+        "revenue",
+        "spreading",
+        "sweep",
+    }
     assert sorted(said) == sorted(expected), lines
     assert all("exc_info" not in line or line["exc_info"] is None for line in lines)
 

@@ -12,6 +12,7 @@ from tests.soak.steps import Buy
 SEED = 20261121
 
 
+@pytest.mark.long
 def test_a_small_soak_with_a_killed_worker_ends_without_differences():
     plan = draw(SEED, 6, kills=1)
     assert {moment.what for moment in plan.storm if moment.stroke == "kill"} == {"worker"}

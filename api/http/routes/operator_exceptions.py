@@ -36,18 +36,20 @@ async def list_exceptions(request: AnyRequest) -> Envelope:
     """Lines that are missing on a side or differ, newest first; those that still stand, or those in one state."""
     asked = query_of(request, fields.ExceptionsAsked)
     before = cursor(listing.PREFIX, asked.cursor)
-    async with snapshot(house_of(request).sessions) as session:
+    house = house_of(request)
+    async with snapshot(house.sessions) as session:
         found = await listing.listed(session, state=asked.state, before=before, limit=asked.limit + 1)
-    shown = [views.exception(one) for one in found]
+    shown = [views.exception(one, house.clock()) for one in found]
     return answer(request, plain_views.page("exceptions", shown, limit=asked.limit, key="exception_id"))
 
 
 @get(_ONE, guards=[ACTS], opt=described("operator exception"))
 async def show_exception(request: AnyRequest, exception_id: FromPath[str]) -> Envelope:
-    """One exception with what each side says."""
-    async with snapshot(house_of(request).sessions) as session:
+    """One exception with what each side says, and what was decided of it."""
+    house = house_of(request)
+    async with snapshot(house.sessions) as session:
         found = await listing.one(session, listing.parsed(exception_id))
-    return answer(request, {"exception": views.whole_exception(found)})
+    return answer(request, {"exception": views.whole_exception(found, house.clock())})
 
 
 @post(
@@ -102,16 +104,24 @@ async def resolve(request: AnyRequest, exception_id: FromPath[str]) -> Envelope:
     f"{_ONE}/approve",
     status_code=200,
     guards=[ACTS],
-    opt=described("operator exception approve", body=ActAsked, refuses=ACTING),
+    opt=described("operator exception approve", body=fields.ApproveAsked, refuses=ACTING),
 )
 async def approve(request: AnyRequest, exception_id: FromPath[str]) -> Envelope:
-    """Agree to an adjustment that another key holder proposed, which is then posted."""
-    asked, house = await body_of(request, ActAsked), house_of(request)
+    """Agree to an adjustment that another key holder proposed, which is then posted.
+
+    It must be the proposal that is named: when it was taken back and made anew, nothing is posted.
+    """
+    asked, house = await body_of(request, fields.ApproveAsked), house_of(request)
 
     async def act(found_id: UUID, by: Acting) -> object:
-        return await resolving.approve(house.sessions, found_id, reason=asked.reason, by=by, now=house.clock())
+        return await resolving.approve(
+            house.sessions, found_id, proposal_id=asked.proposal_id, reason=asked.reason, by=by, now=house.clock()
+        )
 
-    return await _done(request, exception_id, asked, Act.APPROVE_EXCEPTION, act)
+    def as_before(recorded: OperatorAction) -> bool:
+        return bool(recorded.details["proposal_id"] == asked.proposal_id)
+
+    return await _done(request, exception_id, asked, Act.APPROVE_EXCEPTION, act, as_before=as_before)
 
 
 @get(_RUNS, guards=[LOOKS], opt=described("operator reconciliations", query=PageAsked))
@@ -127,7 +137,7 @@ async def list_runs(request: AnyRequest) -> Envelope:
 
 @get(f"{_RUNS}/latest", guards=[ACTS], opt=described("operator reconciliation"))
 async def show_latest(request: AnyRequest) -> Envelope:
-    """The last comparison, with every exception that stood then; none before the first."""
+    """The last comparison, with the exceptions that stood then or were resolved lately; none before the first."""
     async with snapshot(house_of(request).sessions) as session:
         found = await listing.newest_run(session)
     return answer(request, {"reconciliation": views.whole_run(found) if found is not None else None})
@@ -156,8 +166,8 @@ async def _done(
         raise Refused(Refusal.SPENDING_CONFLICT)
     async with snapshot(house.sessions) as session:
         found = await listing.one(session, found_id)
-    done = {"action": plain_views.action(recorded), "replayed": replayed, "exception": views.whole_exception(found)}
-    return answer(request, done)
+    shown = views.whole_exception(found, house.clock())
+    return answer(request, {"action": plain_views.action(recorded), "replayed": replayed, "exception": shown})
 
 
 ROUTES: Final[list[Any]] = [

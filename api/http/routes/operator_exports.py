@@ -1,14 +1,18 @@
-"""Operators and exports: mark a month, list what was marked, and take the files, which are streamed."""
+"""Operators and exports: mark a month, list what was marked, and take the files, which are streamed.
+
+An export has everything that the books know, keys and causes that callers wrote too: taking one is for those who act.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
+import structlog
 from litestar import get, post
 from litestar.params import FromPath
 from litestar.response import Stream
@@ -19,43 +23,50 @@ from api.http.context import AnyRequest, house_of
 from api.http.envelope import Envelope, answer
 from api.http.reading import body_of, query_of
 from api.http.routes.describe import described
-from api.http.routes.operator_letters import LOOKS, acting, organization
+from api.http.routes.operator_letters import ACTS, LOOKS, acting, organization
 from api.http.views import operator as plain_views
 from api.http.views.exports import export
 from api.wiring import House, async_url
 from billing import operator_actions
-from billing.database import engine, sessions, snapshot
+from billing.database import Sessions, engine, sessions, snapshot
 from billing.operator_actions import Act
 from billing.refusals import Refusal, Refused
 from finance.exporting import files, marks, writing
 from finance.exporting.files import MANIFEST, MANIFEST_TYPE
-from finance.exporting.marks import Marked
-from finance.exporting.reading import Reading, reading
+from finance.exporting.reading import reading
 from finance.periods import Period
 
+log = structlog.get_logger()
+
 AT_ONCE: Final = 2
-"""Files that one process streams at a time; each has a connection of its own, so that no other request waits for it."""
+"""Exports that one process marks or streams at a time; each on a connection of its own, so that no other one waits."""
+STREAM_S_MAX: Final = 3_600
+"""How long a file may be on its way, however slowly its reader takes it."""
 _ROOT: Final = "/v1/operator/exports"
 
 
 @post(
     _ROOT,
     status_code=200,
-    guards=[LOOKS],
+    guards=[ACTS],
     opt=described("operator export create", body=fields.ExportAsked, refuses=(Refusal.SPENDING_CONFLICT,)),
 )
 async def make_export(request: AnyRequest) -> Envelope:
-    """Fix what an export of a month is of: its seal when it is closed, else a mark of where every book stands now."""
+    """Fix what an export of a month is of: its seal when it is closed, else a mark of where every book stands now.
+
+    The month's last mark is answered again when nothing has changed since.
+    """
     asked, house = await body_of(request, fields.ExportAsked), house_of(request)
     by, month = acting(request, asked.idempotency_key), Period.parse(asked.period)
-    recorded, replayed = await operator_actions.once(
-        house.sessions,
-        by,
-        Act.MAKE_EXPORT,
-        subject=month.name,
-        reason=asked.reason,
-        act=lambda: marks.make(house.sessions, month, by=by, reason=asked.reason, now=house.clock()),
-    )
+    async with _room(request), _unhurried(house) as of:
+        recorded, replayed = await operator_actions.once(
+            of,
+            by,
+            Act.MAKE_EXPORT,
+            subject=month.name,
+            reason=asked.reason,
+            act=lambda: marks.make(of, month, by=by, reason=asked.reason, now=house.clock()),
+        )
     async with snapshot(house.sessions) as session:
         found = await marks.named(session, recorded.details["export_id"])
     return answer(
@@ -74,9 +85,12 @@ async def list_exports(request: AnyRequest) -> Envelope:
     return answer(request, plain_views.page("exports", shown, limit=asked.limit, key="export_id"))
 
 
-@get(f"{_ROOT}/{{export_id:str}}/{{file:str}}", guards=[LOOKS], opt={"command": "operator export file"})
+@get(f"{_ROOT}/{{export_id:str}}/{{file:str}}", guards=[ACTS], opt={"command": "operator export file"})
 async def take_file(request: AnyRequest, export_id: FromPath[str], file: FromPath[str]) -> Stream:
-    """One file of an export, as it is: no envelope. `statement.csv` is of `?organization_id=`."""
+    """One file of an export, as it is: no envelope. `statement.csv` is of `?organization_id=`.
+
+    An answer that breaks off is not whole, and its connection is closed.
+    """
     house, whose = house_of(request), organization(request.query_params.get("organization_id"))
     async with snapshot(house.sessions) as session:
         marked = await marks.named(session, export_id)
@@ -87,28 +101,51 @@ async def take_file(request: AnyRequest, export_id: FromPath[str], file: FromPat
         media_type, chunks = known[file].media_type, partial(writing.file_chunks, file=known[file])
     else:
         raise Refused(Refusal.NOT_FOUND, "an export has no such file")
-    at_once: asyncio.Semaphore = request.app.state.exports
-    if at_once.locked():
-        raise Refused(Refusal.OVERLOADED)
+    room = _room(request)
 
     async def sent() -> AsyncIterator[bytes]:
-        async with at_once, _reading(house, marked) as of:
-            async for chunk in chunks(reading=of):
-                yield chunk
+        with _cut_in_time(file):
+            async with room, _unhurried(house) as of, reading(of, marked) as found:
+                async for chunk in chunks(reading=found):
+                    yield chunk
 
     name = f"{marked.period.name}-{marked.name}-{file}"
     return Stream(sent(), media_type=media_type, headers={"content-disposition": f'attachment; filename="{name}"'})
 
 
+def _room(request: AnyRequest) -> asyncio.Semaphore:
+    """Room for one more export. Raises `Refused(OVERLOADED)`."""
+    at_once: asyncio.Semaphore = request.app.state.exports
+    if at_once.locked():
+        raise Refused(Refusal.OVERLOADED)
+    return at_once
+
+
+@contextmanager
+def _cut_in_time(file: str) -> Iterator[None]:
+    """End the task that sends a file when that takes too long, also while its reader keeps it waiting."""
+    sending = asyncio.current_task()
+
+    def cut() -> None:
+        log.warning("export_cut", file=file, after_s=STREAM_S_MAX)
+        if sending is not None:
+            sending.cancel()
+
+    timer = asyncio.get_running_loop().call_later(STREAM_S_MAX, cut)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 @asynccontextmanager
-async def _reading(house: House, marked: Marked) -> AsyncIterator[Reading]:
-    """A reading on a connection of its own, whose statements may take as long as the reading lets them."""
+async def _unhurried(house: House) -> AsyncIterator[Sessions]:
+    """Sessions on a connection of its own, whose statements may take as long as whoever asks them lets them."""
     if house.settings.database_url is None:
         raise Refused(Refusal.SERVICE_UNAVAILABLE)
     on = engine(async_url(house.settings.database_url.get_secret_value()), connections_max=1, answer_timeout_s=None)
     try:
-        async with reading(sessions(on), marked) as of:
-            yield of
+        yield sessions(on)
     finally:
         await on.dispose()
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from datetime import datetime
+from typing import Any
 
 from api.http.views.plain import at
 from billing.operator_keys import KEY_PREFIX
-from finance.reconciling.listing import RUN_PREFIX, public_id
+from finance.reconciling.listing import LISTS, RUN_PREFIX, Came, age_days, public_id
 from finance.statement_tables import ReconciliationException, ReconciliationRun
 from ledger.ids import external
 from ledger.money import Currency, Money
-
-_LEFT_OUT: Final = frozenset({"exceptions"})
 
 
 def decimal(amount: int, currency: str) -> str:
@@ -20,8 +19,8 @@ def decimal(amount: int, currency: str) -> str:
     return f"{Money(amount, code).decimal()} {code}"
 
 
-def exception(found: ReconciliationException) -> dict[str, Any]:
-    """An exception, without what either side says."""
+def exception(found: ReconciliationException, now: datetime) -> dict[str, Any]:
+    """An exception as it is listed: without what either side says, and without what people wrote and who they are."""
     whose, adjustment = found.organization_id, found.adjustment or {}
     return {
         "exception_id": public_id(found.id),
@@ -32,34 +31,39 @@ def exception(found: ReconciliationException) -> dict[str, Any]:
         "amount": found.amount,
         "currency": found.currency,
         "organization_id": external("org", whose) if whose is not None else None,
-        "reason": found.reason,
-        "holder": found.holder,
         "operator_key_id": external(KEY_PREFIX, found.holder_key) if found.holder_key is not None else None,
-        "approver": found.approver,
         "proposal": adjustment.get("proposal"),
+        "proposal_id": adjustment.get("proposal_id"),
         "operation_id": external("op", found.operation_id) if found.operation_id is not None else None,
         "occurred_at": at(found.occurred_at),
+        "age_days": age_days(found, now),
         "first_seen_at": at(found.first_seen_at),
         "last_seen_at": at(found.last_seen_at),
         "updated_at": at(found.updated_at),
     }
 
 
-def whole_exception(found: ReconciliationException) -> dict[str, Any]:
-    """An exception with what each side says."""
-    return exception(found) | {"here": found.here, "there": found.there}
+def whole_exception(found: ReconciliationException, now: datetime) -> dict[str, Any]:
+    """An exception with what each side says, who decided of it, and why."""
+    return exception(found, now) | {
+        "reason": found.reason,
+        "holder": found.holder,
+        "approver": found.approver,
+        "here": found.here,
+        "there": found.there,
+    }
 
 
-def run(found: ReconciliationRun) -> dict[str, Any]:
+def run(found: Came | ReconciliationRun) -> dict[str, Any]:
     """A comparison with its counts, without the exceptions that stood then."""
     return {
         "reconciliation_id": external(RUN_PREFIX, found.id),
         "holder": found.holder,
         "created_at": at(found.created_at),
-        **{name: value for name, value in found.report.items() if name not in _LEFT_OUT},
+        **{name: value for name, value in found.report.items() if name not in LISTS},
     }
 
 
 def whole_run(found: ReconciliationRun) -> dict[str, Any]:
-    """A comparison with the exceptions that stood then."""
-    return run(found) | {"exceptions": found.report["exceptions"]}
+    """A comparison with the exceptions that stood then, and those that had been resolved lately."""
+    return run(found) | {name: found.report[name] for name in LISTS}
