@@ -5,8 +5,8 @@ Theory of operation
 A book is read from where it was read last, under the lock of its `FoldedBook`, so each operation counts once. Lines say
 by themselves what was consumed and what expired, and the database adds them up; what they do not show (what is owed,
 settled, taken back) is said by the terms of the few operations that change it. A day is the operation's accounting
-date; what comes to a day that was recognized already counts on the day after it. What became of a lot in all follows from
-the journal alone; on which day late facts counted is said by the recognitions that were posted.
+date; what comes to a day that was recognized already counts on the day after it. What became of a lot in all follows
+from the journal alone; on which day late facts counted is said by the recognitions that were posted.
 """
 
 from __future__ import annotations

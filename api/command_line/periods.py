@@ -63,6 +63,7 @@ def close(
 ) -> None:
     """Close a month: verify everything, recognize its revenue, close every book, and seal the list of them."""
     month, out = month_of(period), console()
+    in_house(data_dir, lambda house: _over(house, month))
     with books.progress_told() as progress:
         verified = in_house(data_dir, lambda house: books.verify(house, None, progress=progress))
     if not books.tell(verified):
@@ -74,9 +75,9 @@ def close(
         raise CannotGoOn(f"{month.name} stays open: see to that first, then close it again.")
     with _walked() as walked:
         sealed = in_house(data_dir, lambda house: _close(house, month, reason, walked))
+    number = f"{sealed.books} {'book' if sealed.books == 1 else 'books'}"
     out.print(
-        f"{month.name} is closed: {sealed.books} books, {external(sealing.PREFIX, sealed.close_id)}.\n"
-        f"seal {sealed.seal.hex()}",
+        f"{month.name} is closed: {number}, {external(sealing.PREFIX, sealed.close_id)}.\nseal {sealed.seal.hex()}",
         soft_wrap=True,
     )
     out.print(f"Write it out with: purser export {month.name}")
@@ -162,6 +163,11 @@ def rolled(
         cents = (row.opening, row.sold, -row.consumed, -row.expired, -row.refunded, -row.disputed, row.adjusted)
         drawn.add_row(whose, *(usd(one).decimal() for one in (*cents, row.closing)))
     console().print(drawn)
+
+
+async def _over(house: House, month: Period) -> None:
+    async with snapshot(house.sessions) as session:
+        await sealing.require_over(session, month)
 
 
 async def _obstacles(house: House, month: Period) -> list[Obstacle]:

@@ -20,6 +20,7 @@ from typing import Final
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, text
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -89,11 +90,34 @@ async def close(
     Raises `Refused`: STATE_CONFLICT when it is not over, is closed already, or another close is under way.
     """
     close_id = await _begin(sessions, period, by=by, reason=reason, now=now)
-    await recognizing.recognize_all(sessions, through=period.last_day)
+    await _recognize(sessions, period)
     await walking.walk(
         sessions, Kind.CLOSE, close_id=close_id, through=period.last_day, reason=_cause(period), progress=progress
     )
     return await _seal(sessions, period, close_id, now=now)
+
+
+async def _recognize(sessions: Sessions, period: Period) -> None:
+    """All revenue of the period; a book that somebody keeps is asked for again and again for a while."""
+    for n in range(walking.LOCK_TRIES):
+        try:
+            await recognizing.recognize_all(sessions, through=period.last_day)
+        except DBAPIError as error:
+            if n + 1 == walking.LOCK_TRIES or not walking.is_kept(error):
+                raise
+        else:
+            return
+
+
+async def require_over(session: AsyncSession, period: Period) -> None:
+    """Raises `Refused(STATE_CONFLICT)` while a month cannot be closed for the time that it is."""
+    clock = await statements.posting_time(session)
+    if clock < period.ends_at + GRACE:
+        raise Refused(
+            Refusal.STATE_CONFLICT,
+            f"{period.name} is not over before {period.ends_at + GRACE:%Y-%m-%d %H:%M} UTC,"
+            f" and it is {clock.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
+        )
 
 
 async def reopen(
@@ -139,13 +163,7 @@ def _cause(period: Period) -> str:
 async def _begin(sessions: Sessions, period: Period, *, by: Acting, reason: str, now: datetime) -> UUID:
     """The row of this close: the one that was broken off, or a new one."""
     async with sessions() as session, session.begin():
-        clock = await statements.posting_time(session)
-        if clock < period.ends_at + GRACE:
-            raise Refused(
-                Refusal.STATE_CONFLICT,
-                f"{period.name} is not over before {period.ends_at + GRACE:%Y-%m-%d %H:%M} UTC,"
-                f" and it is {clock.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
-            )
+        await require_over(session, period)
         await session.exec(select(func.pg_advisory_xact_lock(_ONE_AT_A_TIME)))
         standing = select(Close).where(_stands()).order_by(col(Close.first_day).desc())
         rows = list((await session.exec(standing.limit(_LOOKED_AT))).all())

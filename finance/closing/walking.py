@@ -108,7 +108,7 @@ async def _page(sessions: Sessions, kind: Kind, close_id: UUID, *, after: UUID, 
         return [row[0] for row in await (await session.connection()).execute(query, known)]
 
 
-def _is_kept(error: DBAPIError) -> bool:
+def is_kept(error: DBAPIError) -> bool:
     """Whether a book of the batch is kept by somebody for longer than one waits."""
     return getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE
 
@@ -118,14 +118,14 @@ async def _post(sessions: Sessions, operations: list[Operation]) -> None:
     try:
         await _post_at_once(sessions, operations)
     except DBAPIError as error:
-        if not _is_kept(error):
+        if not is_kept(error):
             raise
         for n in range(LOCK_TRIES):
             try:
                 for operation in operations:
                     await _post_at_once(sessions, [operation])
             except DBAPIError as again:
-                if n + 1 == LOCK_TRIES or not _is_kept(again):
+                if n + 1 == LOCK_TRIES or not is_kept(again):
                     raise
             else:
                 return

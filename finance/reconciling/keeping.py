@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import func, insert, update
+from sqlalchemy import func, insert, text, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -25,6 +25,7 @@ from rails.money import PayoutTold
 STRIPE_ITEMIZED: Final = "stripe_itemized"
 BANK: Final = "bank"
 LINES_AT_ONCE: Final = 1000
+LOCK_WAIT_S: Final = 60
 CAME_BACK: Final = ("failed", "canceled")
 
 
@@ -41,7 +42,8 @@ class Taken:
 
 
 async def lock(session: AsyncSession) -> None:
-    """One at a time takes statements over or compares, until the transaction ends."""
+    """One at a time takes statements over or compares, until the transaction ends; the others wait `LOCK_WAIT_S`."""
+    await (await session.connection()).execute(text(f"SET LOCAL lock_timeout = '{LOCK_WAIT_S}s'"))
     await session.exec(select(func.pg_advisory_xact_lock(func.hashtextextended("finance.statements", 0))))
 
 

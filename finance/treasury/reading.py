@@ -130,6 +130,11 @@ async def _require_same_chain(chain: Chain, last: TreasuryReading) -> None:
 async def _open(sessions: Sessions, chain: Chain, treasury: str, number: int, now: datetime) -> TreasuryReading:
     opening = await _reading(chain, treasury, number, now)
     async with sessions() as session, session.begin():
+        # Two who read it for the first time at once must begin at one block, or what lies between is never read.
+        await session.exec(select(func.pg_advisory_xact_lock(func.hashtextextended(f"treasury {treasury}", 0))))
+        first, _ = await _ends(session, opening.network, treasury)
+        if first is not None:
+            return first
         await _keep(session, TreasuryReading, [opening.model_dump()])
     return opening
 

@@ -5,7 +5,7 @@ from datetime import date
 
 import pytest
 
-from finance import recognizing
+from finance import folding, recognizing
 from finance.lot_values import Gone, worth
 from tests.books.books import problems
 from tests.finance.month import BOOKS, Month, scalars
@@ -150,14 +150,14 @@ async def test_a_book_that_cannot_be_recognized_does_not_keep_the_others_from_it
         await month.pay(book, 10, 100)
         await month.spend(book, 1)
     await month.wait(days=1)
-    fold = recognizing.folding.fold
+    fold = folding.fold
 
     async def broken(session, organization_id, **more):
         if organization_id == A:
             raise LookupError("nothing there")
         await fold(session, organization_id, **more)
 
-    monkeypatch.setattr(recognizing.folding, "fold", broken)
+    monkeypatch.setattr(folding, "fold", broken)
     with pytest.raises(LookupError, match="nothing there"):
         await recognize(month)
     assert (await month.account("revenue_usage", A), await month.account("revenue_usage", B)) == (0, 10)
@@ -166,7 +166,7 @@ async def test_a_book_that_cannot_be_recognized_does_not_keep_the_others_from_it
 
 
 async def test_a_long_journal_is_folded_in_parts_and_comes_to_the_same(month: Month, monkeypatch):
-    monkeypatch.setattr(recognizing.folding, "OPERATIONS_AT_ONCE", 2)
+    monkeypatch.setattr(folding, "OPERATIONS_AT_ONCE", 2)
     await month.pay(A, 500, 500, days=3)
     for _ in range(5):
         await month.spend(A, 10)

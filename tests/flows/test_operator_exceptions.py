@@ -83,6 +83,8 @@ def test_a_large_exception_takes_two_key_holders(operator, colleague, http, data
     assert (proposed["state"], proposed["operation_id"]) == ("proposed", None)
     first = {"proposal_id": proposed["proposal_id"]}
     assert first["proposal_id"] == done["action"]["action_id"]
+    [listed] = [one for one in operator.get(ROOT, state="proposed")["exceptions"] if one["exception_id"] == name]
+    assert (listed["proposal_id"], listed["proposal"]["amount"]) == (first["proposal_id"], 10_001)
     for nobody in (operator, twin):
         error_of(act(nobody, name, "approve", **first), 409, "STATE_CONFLICT")
     taken_back = data_of(act(operator, name, "acknowledge"))["exception"]

@@ -6,16 +6,14 @@ An export has everything that the books know, keys and causes that callers wrote
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-import structlog
 from litestar import get, post
 from litestar.params import FromPath
-from litestar.response import Stream
 
 from api import account_map
 from api.http import fields_exports as fields
@@ -24,6 +22,7 @@ from api.http.envelope import Envelope, answer
 from api.http.reading import body_of, query_of
 from api.http.routes.describe import described
 from api.http.routes.operator_letters import ACTS, LOOKS, acting, organization
+from api.http.streaming import FileAnswer
 from api.http.views import operator as plain_views
 from api.http.views.exports import export
 from api.wiring import House, async_url
@@ -36,12 +35,8 @@ from finance.exporting.files import MANIFEST, MANIFEST_TYPE
 from finance.exporting.reading import reading
 from finance.periods import Period
 
-log = structlog.get_logger()
-
 AT_ONCE: Final = 2
 """Exports that one process marks or streams at a time; each on a connection of its own, so that no other one waits."""
-STREAM_S_MAX: Final = 3_600
-"""How long a file may be on its way, however slowly its reader takes it."""
 _ROOT: Final = "/v1/operator/exports"
 
 
@@ -86,11 +81,8 @@ async def list_exports(request: AnyRequest) -> Envelope:
 
 
 @get(f"{_ROOT}/{{export_id:str}}/{{file:str}}", guards=[ACTS], opt={"command": "operator export file"})
-async def take_file(request: AnyRequest, export_id: FromPath[str], file: FromPath[str]) -> Stream:
-    """One file of an export, as it is: no envelope. `statement.csv` is of `?organization_id=`.
-
-    An answer that breaks off is not whole, and its connection is closed.
-    """
+async def take_file(request: AnyRequest, export_id: FromPath[str], file: FromPath[str]) -> FileAnswer:
+    """One file of an export, as it is: no envelope. `statement.csv` is of `?organization_id=`."""
     house, whose = house_of(request), organization(request.query_params.get("organization_id"))
     async with snapshot(house.sessions) as session:
         marked = await marks.named(session, export_id)
@@ -103,14 +95,12 @@ async def take_file(request: AnyRequest, export_id: FromPath[str], file: FromPat
         raise Refused(Refusal.NOT_FOUND, "an export has no such file")
     room = _room(request)
 
-    async def sent() -> AsyncIterator[bytes]:
-        with _cut_in_time(file):
-            async with room, _unhurried(house) as of, reading(of, marked) as found:
-                async for chunk in chunks(reading=found):
-                    yield chunk
+    async def sent() -> AsyncGenerator[bytes, None]:
+        async with room, _unhurried(house) as of, reading(of, marked) as found:
+            async for chunk in chunks(reading=found):
+                yield chunk
 
-    name = f"{marked.period.name}-{marked.name}-{file}"
-    return Stream(sent(), media_type=media_type, headers={"content-disposition": f'attachment; filename="{name}"'})
+    return FileAnswer(sent(), media_type=media_type, name=f"{marked.period.name}-{marked.name}-{file}")
 
 
 def _room(request: AnyRequest) -> asyncio.Semaphore:
@@ -119,23 +109,6 @@ def _room(request: AnyRequest) -> asyncio.Semaphore:
     if at_once.locked():
         raise Refused(Refusal.OVERLOADED)
     return at_once
-
-
-@contextmanager
-def _cut_in_time(file: str) -> Iterator[None]:
-    """End the task that sends a file when that takes too long, also while its reader keeps it waiting."""
-    sending = asyncio.current_task()
-
-    def cut() -> None:
-        log.warning("export_cut", file=file, after_s=STREAM_S_MAX)
-        if sending is not None:
-            sending.cancel()
-
-    timer = asyncio.get_running_loop().call_later(STREAM_S_MAX, cut)
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 @asynccontextmanager
