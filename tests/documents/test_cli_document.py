@@ -29,6 +29,7 @@ def learned(words, data):
     words["REFERENCE"] = words.get("JOB_ID", "")
 
 
+@pytest.mark.long
 def test_every_command_of_the_document_works_as_it_stands(client, http, database):
     version, typed = client
     words = {"NAME": "reader", "RUNTIME": "pytest", "PROMPT": "a lighthouse", "INBOX": new_contact(), "NUMBER": "75"}

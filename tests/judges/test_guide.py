@@ -44,23 +44,18 @@ def at_hand(version):
     return version
 
 
-@pytest.fixture(params=VERSIONS)
-def version(request):
-    return at_hand(request.param)
-
-
 @pytest.fixture(params=[pytest.param(VERSIONS[0], marks=pytest.mark.long), VERSIONS[1]])
-def either_version(request):
+def version(request):
     """Both, the older one in the long tests: what is asked of it here, no change of ours is likely to touch."""
     return at_hand(request.param)
 
 
 @pytest.fixture(params=STAGES)
-def guide(request, either_version, service, tmp_path):
+def guide(request, version, service, tmp_path):
     """What the guide says when these methods are available; `network` is that of the native one."""
     balance = STAGES[request.param]
     with guided(service.url) as stand_in:
-        client = Client(either_version, tmp_path, stand_in.url, token="isk_r_judge")
+        client = Client(version, tmp_path, stand_in.url, token="isk_r_judge")
 
         def ask(*available, network=None, without_native_row=False):
             reasons = {method_id: None if METHODS[method_id] in available else "not here" for method_id in METHODS}

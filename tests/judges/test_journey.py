@@ -12,7 +12,7 @@ PROMPT = "a fox in the snow"
 X402 = "stripe_x402.exact.usdc"
 
 
-@pytest.fixture(params=VERSIONS)
+@pytest.fixture(params=[pytest.param(VERSIONS[0], marks=pytest.mark.long), VERSIONS[1]])
 def client(request, service, tmp_path):
     if (reason := missing(request.param)) is not None:
         pytest.skip(f"NOT RUN: {reason}")

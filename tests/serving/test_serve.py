@@ -51,6 +51,7 @@ def test_serve_starts_from_nothing_and_leaves_no_process_no_port_and_no_secret_b
         assert secret not in service.said() + checked.stdout + repr(known)
 
 
+@pytest.mark.long
 def test_an_agents_token_still_works_after_ctrl_c_and_after_kill_dash_nine_which_leaves_no_orphan(folder):
     with serving(folder) as service:
         token = sign_up(service.url)["data"]["token"]

@@ -34,6 +34,7 @@ def connect(url: str, said: bytes = b"") -> socket.socket:
     return connection
 
 
+@pytest.mark.long
 def test_silent_connections_do_not_stop_the_service_and_are_hung_up_on(standing, many_files):
     with ExitStack() as open_ones:
         waiting = select.poll()
