@@ -247,6 +247,7 @@ def test_a_letter_without_its_person_is_about_the_same_thing():
     assert redaction.impersonal(plain) is plain
 
 
+@pytest.mark.long
 def test_old_letters_lose_their_persons_and_young_or_waiting_ones_keep_them(database):
     names = {name: new_contact() for name in ("old", "waiting", "young")}
 

@@ -91,6 +91,7 @@ def test_from_a_base_url_to_work_that_is_done_and_told(client, sandbox):
         assert client.run("activity", "show", reference)["events"], reference
 
 
+@pytest.mark.long
 def test_an_account_that_runs_out_in_mid_journey_tops_up_and_goes_on(client, sandbox):
     sign_up(client)
     terms = ("credits", "quote", "--credits", "50", "--payment-method", X402)

@@ -97,6 +97,7 @@ def test_production_says_migrate_when_the_schema_is_not_the_newest(folder, pytes
     assert (migrated.returncode, again.returncode) == (0, 0)
 
 
+@pytest.mark.long
 def test_migrating_the_embedded_database_twice_is_harmless(folder):
     first, second = purser(folder, "migrate"), typed(folder, "migrate")
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr

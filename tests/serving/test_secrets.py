@@ -16,12 +16,14 @@ from tests.serving.purser import descendants, named, serving, typed
 PRIVATE = 0o600
 
 
+@pytest.mark.long
 def test_a_module_in_the_operators_folder_is_not_run_by_the_service(standing):
     assert named(descendants(standing.process.pid), "spawn_main")
     ran = standing.folder / "ran"
     assert not ran.exists(), ran.read_text()
 
 
+@pytest.mark.long
 def test_the_installed_command_does_not_run_modules_of_the_folder_either(folder, tmp_path):
     script = tmp_path / "purser"
     script.write_text("from api.cli import main\nif __name__ == '__main__':\n    main()\n")

@@ -106,6 +106,7 @@ def test_one_payment_fifty_times_at_once_is_granted_and_carried_out_once(
     assert Caller(shop, token).get("/v1/quota")["limits"]["payment_backed_remaining_credits"] == CREDITS
 
 
+@pytest.mark.long
 def test_twenty_first_payments_of_a_wallet_at_once_make_one_organization_with_one_token(
     shop, service_on_chain, onchain, required, at_once
 ):
@@ -122,6 +123,7 @@ def test_twenty_first_payments_of_a_wallet_at_once_make_one_organization_with_on
     assert Caller(shop, token).get("/v1/quota")["limits"]["payment_backed_remaining_credits"] == 20 * CREDITS
 
 
+@pytest.mark.long
 def test_ten_wallets_at_once_all_pay_through_the_one_gas_wallet_without_a_gap(
     service_on_chain, onchain, required, at_once
 ):
