@@ -8,7 +8,7 @@ PY := .venv/bin/python
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(PY) -m pip install --quiet
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 # Tests that follow each other share what they start, so each worker begins with one half and takes from the other's.
-PYTEST := $(PY) -m pytest -n 4 --dist worksteal -rs
+PYTEST := $(PY) -m pytest -n 3 --dist worksteal -rs
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-finance serve buy test run-tests test-long soak bench check-format check-lint check-types check-architecture format lock clean

@@ -1,6 +1,6 @@
 """Kill it between any two lines: before and after each of the N statements and provider calls of buy and grant.
 
-Every point is killed at in the long tests; in the short ones each fifteenth, with another beginning for each rail.
+Every point is killed at in the long tests; in the short ones each ninth, with another beginning for each rail.
 Points are in pairs, before and after, so that an odd step has both.
 """
 
@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 RUNS_TIMEOUT_S = 600
-EVERY = 15
+EVERY = 9
 FIRST = {"stripe_checkout": 7, "stripe_x402.exact.usdc": 2}
 METHODS = pytest.mark.parametrize("method", FIRST)
 

@@ -62,6 +62,7 @@ def killed(onchain, new_databases, record_property):
     return run
 
 
+@pytest.mark.long
 def test_a_signed_payment_that_is_killed_on_its_way_grants_exactly_once(killed):
     report = killed({name: (first, EVERY[name]) for name, first in FIRST.items()})
     for name in FIRST:

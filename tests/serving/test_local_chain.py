@@ -22,6 +22,7 @@ def chain_can_be_had():
         pytest.skip(f"NOT RUN: a local chain needs anvil: {why}")
 
 
+@pytest.mark.long
 def test_the_demo_walks_every_rail_and_leaves_nothing(folder):
     why_not = local_chain.why_not()
     ended = purser(folder, "demo")
