@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
@@ -42,6 +43,8 @@ from tests.warm import house_of  # noqa: E402
 os.environ.pop("SSL_CERT_FILE", None)
 os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)
 
+YOUNG_OBJECTS_MAX = 50_000
+
 pytest_addoption = cluster.add_options
 pytest_configure = cluster.configure
 pytest_unconfigure = cluster.unconfigure
@@ -52,6 +55,12 @@ def pytest_configure_node(node: Any) -> None:
     """The controller makes the template, so that no two workers try."""
     prepare_template(cluster.server(node.config))
     cluster.configure_node(node)
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests stay for the whole run: the collector of garbage need not look at them again and again."""
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS_MAX)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

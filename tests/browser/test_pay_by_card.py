@@ -58,6 +58,7 @@ async def test_a_declined_card_can_be_followed_by_one_that_works(agent: Agent, o
     assert agent.paid_credits() == 500
 
 
+@pytest.mark.long
 async def test_who_leaves_and_comes_back_finds_the_same_session(
     agent: Agent, sandbox: Sandbox, open_page: OpenPage
 ) -> None:
@@ -77,6 +78,7 @@ async def test_who_leaves_and_comes_back_finds_the_same_session(
     assert sessions_made(sandbox, bought) == 1
 
 
+@pytest.mark.long
 async def test_two_browsers_and_a_bot_get_the_same_next_session(
     agent: Agent, sandbox: Sandbox, service: Service, open_page: OpenPage
 ) -> None:
@@ -118,6 +120,7 @@ async def test_who_comes_while_another_is_being_served_waits_for_the_same_sessio
     assert sessions_made(sandbox, bought) == 2
 
 
+@pytest.mark.long
 async def test_a_delayed_payment_is_followed_to_its_end(agent: Agent, sandbox: Sandbox, open_page: OpenPage) -> None:
     bought, page = bought_by(agent), await open_page()
     address = await hosted_page(page, bought["checkout_handoff_url"])
@@ -127,6 +130,7 @@ async def test_a_delayed_payment_is_followed_to_its_end(agent: Agent, sandbox: S
     await turns(page, "paid", "Payment received")
 
 
+@pytest.mark.long
 async def test_a_delayed_payment_that_fails_says_so(agent: Agent, sandbox: Sandbox, open_page: OpenPage) -> None:
     bought, page = bought_by(agent), await open_page()
     address = await hosted_page(page, bought["checkout_handoff_url"])
@@ -146,6 +150,7 @@ async def test_an_open_page_says_when_the_agent_cancels(agent: Agent, open_page:
     await turns(page, "canceled", "This payment was canceled")
 
 
+@pytest.mark.long
 async def test_while_the_provider_is_away_the_page_tries_again_by_itself(
     agent: Agent, sandbox: Sandbox, open_page: OpenPage
 ) -> None:

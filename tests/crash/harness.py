@@ -2,8 +2,9 @@
 
 A program of its own, single-threaded, so that it may fork: every run is a child that dies, every recovery a child that
 does what the world would do next (the agent repeats its call, the provider its letters, the worker its work). Takes a
-JSON object on standard input (`run_url`, `sandbox`, `method`; of all points those at `first`, `first + every`, …) and
-prints one on standard output. Before it forks it makes one journey itself, so that no child compiles and imports anew.
+JSON object on standard input (`run_url`, `sandbox`, `method`; of all points those at `first`, `first + every`, …, and
+the last whose name begins with each of `also`) and prints one on standard output. Before it forks it makes one journey
+itself, so that no child compiles and imports anew.
 """
 
 import asyncio
@@ -207,6 +208,12 @@ def in_child(coroutine: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[int, An
         return wait_status, json.loads(answer.read_text(encoding="utf-8")) if answer.exists() else None
 
 
+def points_of(names: list[str], *, first: int, every: int, also: list[str]) -> list[int]:
+    """Each `every`-th point, and for each of `also` the last whose name begins so. Counted from 1."""
+    named = (max(at for at, name in enumerate(names, 1) if name.startswith(wanted)) for wanted in also)
+    return sorted({*range(first, len(names) + 1, every), *named})
+
+
 def main() -> None:
     """Count the points, then die at each of those that were asked for."""
     config = json.load(sys.stdin)
@@ -227,7 +234,7 @@ def main() -> None:
     _, names = in_child(count)
     _, found = in_child(lambda: look(house, prepared, 0))
     results = [found | {"killed": False, "at": "never", "point": 0}]
-    chosen = range(config["first"], len(names) + 1, config["every"])
+    chosen = points_of(names, first=config["first"], every=config["every"], also=config["also"])
     _, prepared = in_child(lambda: quoted(house, prepared, chosen))
     for point in chosen:
         die = partial(lambda p: journey(watched(house, Plan(p), later=timedelta()), prepared, p), point)

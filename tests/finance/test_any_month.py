@@ -134,7 +134,7 @@ async def use_up(month: Month) -> None:
         assert await month.spend(book, await month.left(book)) is Outcome.POSTED
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(actions=ACTIONS)
 def test_a_month_of_anything_ties_and_used_up_lots_recognize_what_was_paid(month_database, actions):
     async def live() -> None:

@@ -149,7 +149,9 @@ def test_what_is_owed_is_announced_in_the_next_quote_and_settled_by_its_payment(
     assert again.limits["owed_credits"] == 0
 
 
-@pytest.mark.parametrize("mode", ["twice", "shuffled", "late"])
+@pytest.mark.parametrize(
+    "mode", [pytest.param("twice", marks=pytest.mark.long), "shuffled", pytest.param("late", marks=pytest.mark.long)]
+)
 def test_letters_about_reversals_in_any_order_and_number_count_once(purchase, mode):
     purchase.sandbox.control("PUT", "deliveries", mode=mode, delay_seconds=0.3)
     try:

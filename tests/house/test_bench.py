@@ -21,6 +21,7 @@ from bench.spends_10_books import ROW
 README = Path(__file__).parents[2] / "bench" / "README.md"
 
 
+@pytest.mark.long
 def test_a_row_is_measured_verified_and_written_down(tmp_path):
     found = run(ROW, Options(rounds=1, seconds=0.3, output=tmp_path))
     assert is_right(found)

@@ -6,7 +6,7 @@ from tests.judges.public_client import VERSIONS, Client, missing
 from tests.service import new_contact, until
 
 
-@pytest.fixture(params=VERSIONS)
+@pytest.fixture(params=[pytest.param(VERSIONS[0], marks=pytest.mark.long), VERSIONS[1]])
 def client(request, service, tmp_path):
     if (reason := missing(request.param)) is not None:
         pytest.skip(f"NOT RUN: {reason}")

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 CONFTEST = """
 import pytest
@@ -29,6 +31,7 @@ def test_it(pytestconfig, n):
 """
 
 
+@pytest.mark.long
 def test_one_cluster_per_run_is_shared_and_removed(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_it.py").write_text(TESTS)

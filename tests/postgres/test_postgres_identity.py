@@ -117,6 +117,7 @@ def test_the_owner_of_a_directory_can_go_on_after_root(home: Path, ordinary: dic
     by_owner.end()
 
 
+@pytest.mark.long
 @as_root
 def test_without_the_capability_it_lives_outside_and_is_found_again(
     tmp_path: Path, hidden: Path, service: Begin
@@ -138,6 +139,7 @@ def test_without_the_capability_it_lives_outside_and_is_found_again(
         shutil.rmtree(data_dir.parent)
 
 
+@pytest.mark.long
 @as_root
 def test_a_directory_outside_that_somebody_else_made_is_refused(tmp_path: Path, service: Begin) -> None:
     tmp_path.chmod(0o700)
@@ -155,6 +157,7 @@ def test_a_directory_outside_that_somebody_else_made_is_refused(tmp_path: Path, 
         shutil.rmtree(outside)
 
 
+@pytest.mark.long
 @as_root
 def test_in_a_folder_of_an_ordinary_user_no_capability_is_kept_for_its_owner_has_the_password(
     home: Path, hidden: Path, service: Begin
@@ -178,6 +181,7 @@ def _lives_without(begun: Any) -> None:
         shutil.rmtree(data_dir.parent)
 
 
+@pytest.mark.long
 @as_root
 def test_a_cluster_that_only_the_capability_reaches_is_refused_in_a_folder_of_an_ordinary_user(
     tmp_path: Path, service: Begin

@@ -57,6 +57,7 @@ def test_watch_brings_a_killed_server_back_where_it_was(pg: Path, start: Start) 
     assert [line["port"] for line in lines if line["event"] == "postgres_restarted"] == [server.port]
 
 
+@pytest.mark.long
 def test_watch_keeps_trying_with_a_growing_pause_and_ends_when_told(pg: Path, start: Start) -> None:
     server = start(pg)
     configuration = server.data_dir / "postgresql.conf"
@@ -113,6 +114,7 @@ def test_service_and_server_killed_together_leave_nothing_that_hinders(pg: Path,
     assert ask(start(pg).url(), "SELECT n FROM kept") == [(4,)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["pg", "renamed meanwhile"])
 def test_server_that_outlived_its_service_is_replaced(pg: Path, start: Start, name: str) -> None:
     first = postgres.start(pg)

@@ -129,6 +129,7 @@ def test_a_taken_port_is_replaced_unless_it_was_asked_for(pg: Path, start: Start
     assert ask(second.url(), "SELECT 1") == [(1,)]
 
 
+@pytest.mark.long
 def test_what_postgres_says_is_in_the_error_and_the_directory_is_free_again(pg: Path, start: Start) -> None:
     server = start(pg)
     stop(server)
@@ -145,6 +146,7 @@ def test_what_postgres_says_is_in_the_error_and_the_directory_is_free_again(pg: 
     start(pg)
 
 
+@pytest.mark.long
 def test_a_changed_password_is_told_apart_from_a_server_that_is_down(pg: Path, start: Start) -> None:
     server = start(pg)
     ask(server.url(), "ALTER ROLE postgres PASSWORD 'other'")
@@ -168,6 +170,7 @@ def test_log_is_bounded_and_keeps_the_newest(tmp_path: Path, monkeypatch: pytest
     assert (tmp_path / "pg" / "postgres.log.1").read_bytes() == b"a" * 100 + b"b" * 900
 
 
+@pytest.mark.long
 def test_the_port_is_known_while_a_service_runs_and_unknown_before_and_after(pg: Path, service: Begin) -> None:
     assert running_port(pg) is None
     begun = service(pg)
@@ -189,6 +192,7 @@ def test_a_pid_file_that_lies_or_says_that_the_server_stops_gives_no_port(pg: Pa
     assert running_port(pg) == server.port
 
 
+@pytest.mark.long
 def test_looking_for_a_running_server_does_not_give_its_lock_up(pg: Path, start: Start, service: Begin) -> None:
     start(pg)
     assert running_port(pg) is not None

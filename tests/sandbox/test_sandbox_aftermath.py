@@ -198,6 +198,7 @@ def test_contents_of_a_payout_lead_to_their_payments() -> None:
         sandbox.stop()
 
 
+@pytest.mark.long
 def test_lists_filter_by_time_and_events_by_types(sandbox: Sandbox, client: stripe.StripeClient) -> None:
     intent, _ = paid(sandbox, client)
     refund = client.v1.refunds.create({"payment_intent": intent})
@@ -216,6 +217,7 @@ def test_lists_filter_by_time_and_events_by_types(sandbox: Sandbox, client: stri
     assert older.data[0].id == page.data[1].id
 
 
+@pytest.mark.long
 def test_same_controls_move_the_same_amounts() -> None:
     def balance_of_a_run() -> list[tuple[str, int, int]]:
         sandbox = start("--balance-delay", "0", "--settle-delay", "0")

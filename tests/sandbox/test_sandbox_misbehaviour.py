@@ -80,6 +80,7 @@ def test_key_of_more_than_255_characters_is_refused(client: stripe.StripeClient)
         created(client, "k" * 256)
 
 
+@pytest.mark.long
 def test_key_is_forgotten_after_24_hours_and_survives_a_restart(tmp_path: Path) -> None:
     arguments = ("--state", str(tmp_path / "a state.sqlite"))
     sandbox = start(*arguments)
@@ -292,6 +293,7 @@ def test_never_delivers_until_asked_and_the_list_knows(
     assert sandbox.control("POST", f"events/{missed.id}/deliver")["status_code"] == 503
 
 
+@pytest.mark.long
 def test_letter_still_out_survives_a_restart(tmp_path: Path, receiver: Receiver) -> None:
     arguments = ("--state", str(tmp_path / "state.sqlite"), "--retry-base", "0.1")
     sandbox = start(*arguments, receiver=receiver)
@@ -306,6 +308,7 @@ def test_letter_still_out_survives_a_restart(tmp_path: Path, receiver: Receiver)
         sandbox.stop()
 
 
+@pytest.mark.long
 def test_sandbox_dies_with_its_parent() -> None:
     port = free_port()
     child = [sys.executable, "-m", "sandbox", "--port", str(port), "--die-with-parent"]

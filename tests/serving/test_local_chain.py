@@ -47,6 +47,7 @@ def test_without_node_the_reason_is_one_line(monkeypatch, tmp_path):
     assert local_chain.why_not() == "Node and npm, which install anvil, are not installed"
 
 
+@pytest.mark.long
 def test_serving_with_a_chain_that_cannot_be_had_says_why(folder):
     ended = typed(folder, "serve", "--local-chain", HOME=str(folder), PATH=str(folder))
     assert ended.returncode == 1

@@ -78,6 +78,7 @@ async def fits(database: Database) -> bool:
         await house.close()
 
 
+@pytest.mark.long
 def test_after_a_restore_what_was_paid_since_arrives_once_and_what_nobody_knows_is_parked(
     tmp_path: Path, new_databases: Callable[[str], Database], unmade: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,6 +33,7 @@ def test_the_installed_command_does_not_run_modules_of_the_folder_either(folder,
     assert not (folder / "ran").exists(), (folder / "ran").read_text()
 
 
+@pytest.mark.long
 def test_no_secret_stands_on_a_command_line_and_the_logs_are_private_and_follow_no_link(standing):
     known, family = remembered.recall(standing.folder / ".purser"), descendants(standing.process.pid)
     assert named(family, "sandbox")

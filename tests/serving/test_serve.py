@@ -33,6 +33,9 @@ def test_serve_starts_from_nothing_and_leaves_no_process_no_port_and_no_secret_b
         until(lambda: "Ctrl-C" in service.said())
         checked = typed(folder, "check")
         books = typed(folder, "books", "org_platform")
+        known = remembered.recall(folder / ".purser")
+        secrets = (known.service_password, known.migrator_password, known.webhook_secret, known.stripe_secret_key)
+        shown = [secret for secret in secrets if named(descendants(service.process.pid), secret)]
         status = service.end(signal.SIGTERM)
     assert health["ok"]
     assert health["data"]["status"] == "ok"
@@ -46,9 +49,9 @@ def test_serve_starts_from_nothing_and_leaves_no_process_no_port_and_no_secret_b
     assert service.left_over() == set()
     assert is_free("127.0.0.1", port_of(service.url))
     assert is_free("127.0.0.1", sandbox_port(folder))
-    known = remembered.recall(folder / ".purser")
     assert (folder / ".purser" / remembered.FILE).stat().st_mode & 0o777 == PRIVATE
-    for secret in (known.service_password, known.migrator_password, known.webhook_secret, known.stripe_secret_key):
+    assert not shown, "a secret stands on a command line"
+    for secret in secrets:
         assert secret not in service.said() + checked.stdout + repr(known)
 
 
@@ -70,6 +73,7 @@ def test_an_agents_token_still_works_after_ctrl_c_and_after_kill_dash_nine_which
         assert whoami(service.url, token).status_code == 200
 
 
+@pytest.mark.long
 def test_a_killed_server_process_is_replaced_and_a_second_service_on_the_same_data_is_refused(standing):
     [worker] = named(descendants(standing.process.pid), "spawn_main")
     os.kill(worker, signal.SIGKILL)

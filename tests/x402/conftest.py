@@ -70,9 +70,9 @@ def js_client() -> Iterator[JavaScriptClient]:
         yield client
 
 
-@pytest.fixture(params=["python", "javascript"])
+@pytest.fixture(params=["python", pytest.param("javascript", marks=pytest.mark.long)])
 def pay(request: pytest.FixtureRequest) -> Pay:
-    """Each of the stock clients."""
+    """Each of the stock clients; in the short suite both buy, and the rest is for one of them."""
     if request.param == "python":
         return pay_with_python
     client: JavaScriptClient = request.getfixturevalue("js_client")

@@ -47,6 +47,7 @@ def paid_credits(shop, token):
 # One call, no account
 
 
+@pytest.mark.parametrize("pay", ["python", "javascript"], indirect=True)
 def test_a_stock_client_buys_the_taster_with_one_call_and_spends_from_it(shop, onchain, payer, top_up, pay):
     before = onchain.received
     paid = pay(top_up(TASTER), key=key_of(payer))

@@ -23,6 +23,8 @@ from tests.x402.till import DOLLAR, as_signed
 ETHER_WEI = 10**18
 CAIP2 = f"eip155:{CHAIN_ID}"
 
+pytestmark = pytest.mark.long
+
 
 async def test_what_a_stranger_carried_out_and_a_reorganization_threw_out_is_carried_out_by_us(till):
     key = await till.claimed_by(till.onchain.payer())

@@ -123,8 +123,8 @@ async def test_a_payment_goes_the_way_of_the_table(told_database, changes, line,
     ("before", "afterwards"),
     [
         ("paid", "reorganized late final"),
-        ("paid turn reorganized", "paid"),
-        ("paid turn reorganized turn paid", "reorganized late final"),
+        pytest.param("paid turn reorganized", "paid", marks=pytest.mark.long),
+        pytest.param("paid turn reorganized turn paid", "reorganized late final", marks=pytest.mark.long),
     ],
 )
 async def test_a_turn_that_is_killed_at_a_commit_is_made_good_when_the_chain_has_turned_since(

@@ -56,6 +56,7 @@ async def test_a_stuck_transaction_is_replaced_under_its_nonce_and_one_of_both_i
     assert after.nonce == 1
 
 
+@pytest.mark.long
 async def test_a_transaction_is_raised_until_the_limit_and_then_sent_again_as_it_is(till, stuck):
     limit(till, max_fee_wei=30 * GWEI)
     for _ in range(5):
@@ -69,6 +70,7 @@ async def test_a_transaction_is_raised_until_the_limit_and_then_sent_again_as_it
     assert till.onchain.received == DOLLAR
 
 
+@pytest.mark.long
 async def test_who_replaces_a_transaction_at_the_same_time_makes_one(till, stuck):
     till.clock.ahead += BUMP_AFTER
     await at_once(till.turn(stuck), till.turn(stuck), till.tend())
@@ -112,6 +114,7 @@ async def test_a_payment_that_the_chain_takes_when_its_time_is_up_by_our_clock_i
     assert till.onchain.received == DOLLAR
 
 
+@pytest.mark.long
 async def test_a_node_that_once_says_too_high_a_nonce_does_not_stop_all_payments(open_till, bad_node):
     till = await open_till(x402_rpc_url=bad_node.url)
     first, second = [await till.claimed_by(till.onchain.payer()) for _ in range(2)]

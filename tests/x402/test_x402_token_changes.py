@@ -51,6 +51,7 @@ async def assert_proven_unpaid(till, key):
     assert await till.spendable(key) == 0
 
 
+@pytest.mark.long
 async def test_what_the_chain_would_refuse_leaves_nothing_behind(till):
     blocked, poor, payer = till.onchain.payer(), till.onchain.payer(atomic=DOLLAR - 1), till.onchain.payer()
     before = till.counts()
@@ -66,6 +67,7 @@ async def test_what_the_chain_would_refuse_leaves_nothing_behind(till):
     assert till.counts() != before
 
 
+@pytest.mark.long
 async def test_a_token_that_is_paused_after_the_claim_is_not_sent_to(till):
     key = await till.claimed_by(till.onchain.payer())
     till.onchain.token.pause()
@@ -82,6 +84,7 @@ async def test_a_token_that_is_paused_after_the_claim_is_not_sent_to(till):
     assert await till.spendable(key) == 100, "money that arrives is honoured"
 
 
+@pytest.mark.long
 async def test_a_payment_that_was_never_sent_is_over_when_its_window_is(till):
     key = await till.claimed_by(till.onchain.payer())
     till.onchain.token.blacklist((await till.row(key)).payer)
@@ -107,6 +110,7 @@ async def test_a_transaction_that_failed_on_chain_is_sent_anew_when_the_token_is
     assert (await till.spendable(reverted), till.onchain.received) == (100, DOLLAR)
 
 
+@pytest.mark.long
 async def test_a_token_that_stays_paused_makes_a_payment_fail_only_when_it_can_never_come(till, reverted):
     await assert_proven_unpaid(till, reverted)
     till.onchain.token.unpause()
@@ -122,6 +126,7 @@ async def test_a_payment_that_its_payer_cancels_before_we_send_it_grants_nothing
     await assert_proven_unpaid(till, key)
 
 
+@pytest.mark.long
 async def test_a_payment_that_is_cancelled_in_our_block_grants_nothing(till):
     payer = till.onchain.payer()
     key = await till.claimed_by(payer)
@@ -145,6 +150,7 @@ async def test_a_nonce_that_was_used_for_another_transfer_grants_nothing(till):
     assert till.onchain.received == 0
 
 
+@pytest.mark.long
 async def test_a_payer_who_has_spent_the_money_meanwhile_is_told_that_nothing_was_sent(till):
     payer = till.onchain.payer(atomic=DOLLAR)
     key = await till.claimed_by(payer)
