@@ -55,11 +55,11 @@ FORM_HEADERS: Final[Mapping[str, str]] = {
 def of_screen(shown: Screen) -> str:
     """The page of an attempt."""
     said = words(shown)
-    parts = [_what(shown), _reason(shown)]
+    parts = [what(shown), _reason(shown)]
     if shown.deposit is not None and shown.kind is Kind.DEPOSIT:
         parts.append(instructions(shown.deposit))
     if shown.paid is not None:
-        parts.append(_proof(shown.paid))
+        parts += [proof(shown.paid), _receipt_link(shown.paid)]
     watched = shown.kind in WATCHED
     head = html('<noscript><meta http-equiv="refresh" content="{s}"></noscript>', s=str(REFRESH_S)) if watched else None
     if shown.kind is Kind.BUSY:
@@ -87,7 +87,7 @@ def of_notice(said: Words, *, sandbox: bool, retry: bool = False) -> str:
 
 
 def of_owner(said: Words, body: Markup, *, sandbox: bool) -> str:
-    """A page for who owns an organization, or may."""
+    """A page for who owns an organization, or may, or has paid for it."""
     return _page(said, head=NOTHING, body=body, attributes=NOTHING, news=NOTHING, sandbox=sandbox)
 
 
@@ -95,7 +95,7 @@ def _retry() -> Markup:
     return html('<meta http-equiv="refresh" content="{seconds}">', seconds=str(RETRY_S))
 
 
-def _what(shown: Screen) -> Markup:
+def what(shown: Screen) -> Markup:
     """What is paid for: the first thing a payer wants to be sure of. Nothing where that is not told."""
     if shown.credits is None or shown.price_cents is None:
         return NOTHING
@@ -111,7 +111,8 @@ def _reason(shown: Screen) -> Markup:
     return html('<p class="reason" id="reason">{reason}</p>', reason=shown.reason) if shown.reason else NOTHING
 
 
-def _proof(paid: Paid) -> Markup:
+def proof(paid: Paid) -> Markup:
+    """What was paid, with its number, how and when."""
     rows = [html('<dt>Receipt</dt><dd><code id="receipt">{number}</code></dd>', number=paid.receipt_id)]
     if paid.discount_cents:
         rows.append(html("<dt>Discount</dt><dd>−{amount}</dd>", amount=dollars(paid.discount_cents)))
@@ -121,6 +122,10 @@ def _proof(paid: Paid) -> Markup:
     rows.append(html("<dt>With</dt><dd>{means}</dd>", means=paid.means))
     rows.append(html("<dt>On</dt><dd>{at}</dd>", at=moment(paid.settled_at)))
     return html('<dl class="facts">{rows}</dl>', rows=joined(*rows))
+
+
+def _receipt_link(paid: Paid) -> Markup:
+    return html('<p class="open"><a id="print" href="{href}">Receipt to print</a></p>', href=paid.receipt_href)
 
 
 def dollars(cents: int) -> str:

@@ -1,4 +1,7 @@
-"""A receipt for people: what was paid and what stands in the journal for it, on one page to print. Pure."""
+"""A receipt for people, on one page to print. Pure.
+
+Whom it belongs to sees all of it, with what stands in the journal; the payer what the page of the payment says.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from api.pages import owner_texts, page
+from api.pages import owner_texts, page, texts
 from api.pages.markup import Markup, html, joined
 from api.pages.moments import moment
+from api.pages.screens import Paid, Screen
 
 _METHODS: Final[Mapping[str, str]] = {
     "stripe_checkout": "Card, on a page of Stripe",
@@ -32,6 +36,30 @@ def of_receipt(document: Mapping[str, Any], *, sandbox: bool) -> str:
         document=json.dumps(document, indent=2),
     )
     return page.of_owner(owner_texts.RECEIPT, body, sandbox=sandbox)
+
+
+def of_payer(shown: Screen, paid: Paid, signature: Mapping[str, str] | None) -> str:
+    """The receipt of `paid` for whoever has the link to its attempt.
+
+    Made of the parts of the attempt's own page (`shown`), so that it tells nothing else of whom it belongs to. The
+    signature is that of the whole receipt, and tells nothing of what it signs: that holds ids and a hash, which nobody
+    can guess.
+    """
+    body = joined(page.what(shown), page.proof(paid), _signature(signature))
+    return page.of_owner(texts.RECEIPT, body, sandbox=shown.sandbox)
+
+
+def _signature(signature: Mapping[str, str] | None) -> Markup:
+    if signature is None:
+        return html('<p class="hint">{said}</p>', said=texts.UNSIGNED)
+    return html(
+        """<section class="part"><h2>Signature</h2><p class="hint">{said}</p>
+<dl class="facts tall"><dt>Key</dt><dd>{key}</dd><dt>{algorithm}</dt><dd>{value}</dd></dl></section>""",
+        said=texts.SIGNED,
+        key=_code("key", signature["key_id"]),
+        algorithm=signature["algorithm"],
+        value=_code("signature", signature["value"]),
+    )
 
 
 def _of_payment(stated: Mapping[str, Any]) -> list[tuple[str, str | Markup]]:

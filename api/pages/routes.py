@@ -1,4 +1,4 @@
-"""`GET /pay/{attempt}`, the link for humans, and `GET /pay/{attempt}/state`, which its page asks for news.
+"""`GET /pay/{attempt}`, the link for humans, `/state` below it, which its page asks for news, and `/receipt`, to print.
 
 Who comes is not known and need not be: the link says which payment, and shows nothing but that payment. Browsers,
 link-preview bots and HEAD requests are treated alike, because visiting twice is the same as visiting once.
@@ -17,12 +17,14 @@ from litestar.params import FromPath
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.freshening import freshened
-from api.pages import page, screens, texts
+from api.pages import page, receipt_page, screens, texts
 from api.pages.texts import Words
 from api.wiring import House
 from billing import handoff, looking
+from billing.database import snapshot
 from billing.handoff import Visit
 from billing.refusals import Refusal, Refused
+from finance import receipt_signing, receipts
 from ledger import ids
 
 AnyRequest = Request[Any, Any, Any]
@@ -40,6 +42,11 @@ def _refused(request: AnyRequest, error: Refused) -> Response[str]:  # noqa: ARG
     return _notice(request, texts.NOT_FOUND, status=404)
 
 
+def _without_receipt(request: AnyRequest, error: Refused) -> Response[str]:  # noqa: ARG001 -- what Litestar calls it with
+    """There is no such payment, it has no receipt yet, or one that is not shown: all the same to whoever asks."""
+    return _notice(request, texts.NO_RECEIPT, status=404)
+
+
 def _unreachable(request: AnyRequest, error: Exception) -> Response[str]:
     """The database does not answer."""
     log.warning("page_unavailable", error=type(error).__name__)
@@ -52,15 +59,13 @@ def _broken(request: AnyRequest, error: Exception) -> Response[str]:
     return _notice(request, texts.BROKEN, status=500)
 
 
+_FAULTS: Final[dict[Any, Any]] = {SQLAlchemyError: _unreachable, OSError: _unreachable, Exception: _broken}
+
+
 @route(
     "/pay/{attempt_id:str}",
     http_method=["GET", "HEAD"],
-    exception_handlers={
-        Refused: _refused,
-        SQLAlchemyError: _unreachable,
-        OSError: _unreachable,
-        Exception: _broken,
-    },
+    exception_handlers={**_FAULTS, Refused: _refused},
     include_in_schema=False,
 )
 async def pay(request: AnyRequest, attempt_id: FromPath[str]) -> Response[Any]:
@@ -87,7 +92,30 @@ async def state(request: AnyRequest, attempt_id: FromPath[str]) -> Response[dict
     return Response({"state": seen.attempt.state, "version": version}, headers=_NO_STORE)
 
 
-PAGES: Final[list[Any]] = [pay, state]
+@route(
+    "/pay/{attempt_id:str}/receipt",
+    http_method=["GET", "HEAD"],
+    exception_handlers={**_FAULTS, Refused: _without_receipt},
+    include_in_schema=False,
+)
+async def receipt(request: AnyRequest, attempt_id: FromPath[str]) -> Response[str]:
+    """What the page of a paid attempt says, to print, with the receipt's signature: as the books have it, asks nobody.
+
+    It is there when that page shows the payer's proof: not for what a wallet paid by its signature, whose attempt's id
+    is known to strangers.
+    """
+    house = _house(request)
+    async with snapshot(house.sessions) as session:
+        seen = await handoff.look(session, _attempt(attempt_id))
+        shown = screens.screen(seen, returned=None, sandbox=not house.livemode, now=house.clock())
+        if seen.receipt is None or shown.paid is None:
+            raise Refused(Refusal.NOT_FOUND, "there is no receipt to show")
+        stated = await receipts.statement(session, seen.attempt.organization_id, seen.receipt.id)
+    signature = receipt_signing.signed(stated, house.receipt_keys.signing)["signature"]
+    return _html(receipt_page.of_payer(shown, shown.paid, signature), status=200)
+
+
+PAGES: Final[list[Any]] = [pay, state, receipt]
 """What the application mounts. It puts the house at `app.state.house`."""
 
 

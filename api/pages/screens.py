@@ -61,9 +61,13 @@ _BY_STATE: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """Proof for the payer. Amounts in cents. `missing_cents` is below 0 when more arrived than was asked for."""
+    """Proof for the payer. Amounts in cents. `missing_cents` is below 0 when more arrived than was asked for.
+
+    `receipt_href` leads from the attempt's page to the page that prints this.
+    """
 
     receipt_id: str
+    receipt_href: str
     discount_cents: int
     tax_cents: int
     total_cents: int
@@ -178,6 +182,7 @@ def _paid(seen: Visit, receipt: Receipt) -> Paid:
     due = seen.quote.price_cents - receipt.discount_cents + receipt.tax_cents
     return Paid(
         receipt_id=external("receipt", receipt.id),
+        receipt_href=f"{external('payatt', receipt.attempt_id)}/receipt",
         discount_cents=receipt.discount_cents,
         tax_cents=receipt.tax_cents,
         total_cents=receipt.total_cents,

@@ -134,6 +134,18 @@ _BY_SIGNATURE: Final = {
 
 _BY_METHOD: Final = {STRIPE_X402.method_id: _BY_DEPOSIT, X402.method_id: _BY_SIGNATURE}
 
+RECEIPT: Final = Words("Receipt", "What was paid here. What is sent back later does not change it.", tone=Tone.GOOD)
+SIGNED: Final = (
+    "Whoever sent you the link can give you the whole receipt as a file. This is the file's signature, made with the "
+    "key of that name: it fits only as long as nothing in the file is changed."
+)
+UNSIGNED: Final = "This service does not sign its receipts."
+NO_RECEIPT: Final = Words(
+    "No receipt here",
+    "There is no receipt under this link, or not yet.",
+    "How the payment stands is told by its own link: this one, without “/receipt” at the end.",
+    tone=Tone.WARN,
+)
 NOT_FOUND: Final = Words(
     "Payment not found",
     "There is no payment under this link.",

@@ -4,16 +4,25 @@ import base64
 import json
 import re
 import sys
+from hashlib import md5
 from html import unescape
+from uuid import UUID
 
+import asyncpg
 import pytest
+from sqlalchemy import event
 
 from api.cli import main
 from api.pages import receipt_page
-from finance import receipt_signing
+from api.wiring import async_url
+from billing.database import sessions, snapshot
+from billing.refusals import Refusal, Refused
+from finance import receipt_signing, receipts
 from finance.receipt_signing import FIELDS, PublicKey, Unverified, canonical, public_key, signed, signing_key, verified
+from ledger.ids import external
 from tests.mailing import town_of
 from tests.service import RECEIPT_KEY, data_of, error_of, new_agent
+from tests.warm import engine_of
 
 KEY = signing_key(RECEIPT_KEY)
 OTHER = signing_key("18" * 32)
@@ -242,3 +251,92 @@ def test_a_service_without_a_key_says_that_its_receipts_are_not_signed_and_an_ow
         _, stranger, _ = town.owned()
         assert stranger.get(link).status_code == 404
         assert town.human().get(link).headers["location"] == "/owner/sign-in"
+
+
+MANY = 3_000
+"""So many receipts that to look through all of them costs more than to ask an index, as it does with millions."""
+SOUGHT = 1_234
+RECEIPTS_OF_MANY = (
+    """INSERT INTO billing.credit_quotes (organization_id, id, agent_id, idempotency_key, credits, price_cents,
+         currency, payment_method, live_money, created_at, expires_at)
+       SELECT md5('org' || n / 3)::uuid, md5('quote' || n)::uuid, gen_random_uuid(), n, 500, 500, 'USD',
+         'stripe_checkout', false, now(), now() FROM generate_series(1, $1) AS n""",
+    """INSERT INTO billing.payment_attempts (organization_id, id, agent_id, quote_id, idempotency_key, method, state,
+         request_number, payable_until, created_at, updated_at, looked_at)
+       SELECT md5('org' || n / 3)::uuid, md5('attempt' || n)::uuid, gen_random_uuid(), md5('quote' || n)::uuid, n,
+         'stripe_checkout', 'succeeded', 1, now(), now(), now(), now() FROM generate_series(1, $1) AS n""",
+    """INSERT INTO billing.receipts
+       SELECT md5('org' || n / 3)::uuid, md5('receipt' || n)::uuid, md5('attempt' || n)::uuid, md5('quote' || n)::uuid,
+         md5('operation' || n)::uuid, 500, 500, 0, 0, 500, 'USD', false, '{}', now(), now()
+       FROM generate_series(1, $1) AS n""",
+    """INSERT INTO billing.jobs (organization_id, id, agent_id, idempotency_key, fingerprint, operation, model_id,
+         executor, request, price, units, credits, state, deadline, charged, capture_id, next_try_at, created_at,
+         updated_at)
+       SELECT md5('org' || n / 3)::uuid, md5('job' || n)::uuid, gen_random_uuid(), n, '', 'create', 'm',
+         'e', '{}', '{}', 1, 7, 'completed', now(), 7, md5('operation' || n)::uuid, now(), now(), now()
+       FROM generate_series(1, $1) AS n""",
+    """INSERT INTO ledger.operations (lane, organization_id, seq, id, kind, scope, key, fingerprint, outcome, cause,
+         posted_at, accounting_date, available_after, held_after, paid_after, lines, hash)
+       SELECT 0, md5('org' || n / 3)::uuid, n % 3 + 1, md5('operation' || n)::uuid, 'grant', gen_random_uuid(), n,
+         decode(md5(''), 'hex'), 'posted', 'paid', now(), current_date, 500, 0, 500, '{}', sha256('')
+       FROM generate_series(1, $1) AS n""",
+)
+EVENTS_OF_MANY = """
+    INSERT INTO billing.activity_events (organization_id, id, type, occurred_at, summary, subject_type, subject_id,
+      status, links)
+    SELECT md5('org' || n / 3)::uuid, gen_random_uuid(), 'credits.payment_backed_granted', now(), '', 'receipt', name,
+      'succeeded', jsonb_build_object('receipt_id', name, 'quote_id', n)
+    FROM unnest($1::text[]) WITH ORDINALITY AS told(name, n)"""
+
+
+def named(kind, number):
+    """The id that the rows of `MANY` have."""
+    return UUID(md5(f"{kind}{number}".encode(), usedforsecurity=False).hexdigest())
+
+
+@pytest.fixture
+def apart(new_databases):
+    """A database that nobody else uses."""
+    return new_databases("receipts")
+
+
+@pytest.fixture
+async def many(apart):
+    """The service's sessions on a database with many receipts, and what explains its statements."""
+    owner = await asyncpg.connect(apart.owner_url)
+    await owner.execute("SET session_replication_role = replica")
+    for statement in RECEIPTS_OF_MANY:
+        await owner.execute(statement, MANY)
+    await owner.execute(EVENTS_OF_MANY, [external("receipt", named("receipt", n + 1)) for n in range(MANY)])
+    await owner.execute("ANALYZE")
+    on = engine_of(async_url(apart.run_url), "receipts")
+    yield sessions(on), owner
+    await on.dispose()
+    await owner.close()
+
+
+async def test_a_receipt_is_found_by_its_id_without_a_look_at_the_others(many):
+    of, owner = many
+    sent = []
+
+    def asked(_, __, statement, parameters, *___):
+        sent.append((statement, parameters))
+
+    event.listen(of.kw["bind"].sync_engine, "before_cursor_execute", asked)
+    for kind in ("receipt", "job"):
+        async with snapshot(of) as session:
+            whose = await receipts.organization_of(session, named(kind, SOUGHT))
+            found = await receipts.statement(session, whose, named(kind, SOUGHT))
+        assert whose == named("org", SOUGHT // 3)
+        assert found["receipt_id"] == external("receipt", named(kind, SOUGHT))
+    async with snapshot(of) as session:
+        with pytest.raises(Refused) as refused:
+            await receipts.organization_of(session, named("nothing", SOUGHT))
+    assert refused.value.refusal is Refusal.NOT_FOUND
+    tables = ("activity_events", "jobs", "receipts", "payment_attempts", "credit_quotes", "operations")
+    looked = {table: [each for each in sent if f".{table} " in each[0]] for table in tables}
+    for statement, parameters in (each for those in looked.values() for each in those):
+        plan = "\n".join(row[0] for row in await owner.fetch(f"EXPLAIN {statement}", *parameters))
+        assert "Index" in plan, (statement, plan)
+        assert "Seq Scan" not in plan, (statement, plan)
+    assert all(looked.values()), looked

@@ -87,6 +87,8 @@ OF_PURCHASES: dict[str, list[Case]] = {
     "HEAD /pay/{attempt_id}": [Public(status=404)],
     "GET /pay/{attempt_id}/state": [Public(status=404)],
     "HEAD /pay/{attempt_id}/state": [Public(status=404)],
+    "GET /pay/{attempt_id}/receipt": [Public(status=404)],
+    "HEAD /pay/{attempt_id}/receipt": [Public(status=404)],
     "GET /v1/whoami": [Private()],
     "GET /v1/quota": [Private()],
     "POST /v1/tokens/rotate": [Private()],
