@@ -32,6 +32,9 @@ class Thresholds(Protocol):
     alert_payments_vanished: int
     alert_events_behind_s: int
     alert_webhooks_wait_s: int
+    alert_jobs_overdue_s: int
+    alert_revenue_behind_s: int
+    alert_exceptions_wait_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,9 @@ ALERTS: Final = (
     Alert("payments_vanished", "payments_vanished", "alert_payments_vanished"),
     Alert("events_behind", "event_cursor_age_seconds", "alert_events_behind_s"),
     Alert("webhooks_not_delivered", "webhook_delivery_oldest_pending_seconds", "alert_webhooks_wait_s"),
+    Alert("jobs_overdue", "job_oldest_overdue_seconds", "alert_jobs_overdue_s"),
+    Alert("revenue_behind", "revenue_oldest_unrecognized_seconds", "alert_revenue_behind_s"),
+    Alert("exceptions_waiting", "exception_oldest_waiting_seconds", "alert_exceptions_wait_s"),
 )
 
 

@@ -5,7 +5,8 @@ Theory of operation
 The numbers are about the database and not about a process, so any process may measure them. The worker does so every
 `MEASURE_EVERY_S` and says alerts in its log; with several workers each says them. A server measures when it is asked
 for its metrics, at most once in `MEASURE_EVERY_S`, whoever asks and however often, because the worker may be another
-process on another machine. One measuring is three statements that read through indexes, within `MEASURE_WITHIN_S` each.
+process on another machine. One measuring is a few statements that read through indexes,
+within `MEASURE_WITHIN_S` each.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
@@ -24,8 +25,12 @@ from api.alarms import Saying
 from api.metrics import StandingMetrics
 from api.wiring import House
 from billing.database import Sessions, snapshot
+from billing.jobs import reading as of_jobs
 from billing.operating import measures as of_payments
 from billing.subscriptions import measures as of_webhooks
+from finance import recognizing as of_revenue
+from finance.closing import obstacles as of_exceptions
+from finance.periods import midnight
 from webhooks import measures as of_letters
 
 MEASURE_EVERY_S: Final = 15.0
@@ -45,7 +50,11 @@ async def measured(sessions: Sessions, *, now: datetime) -> Mapping[str, float |
         payments = await of_payments.measured(session)
         letters = await of_letters.measured(session)
         webhooks = await of_webhooks.measured(session)
+        overdue = await of_jobs.deadline_passed_since(session, now=now)
+        unrecognized = await of_revenue.first_unrecognized(session)
+        unacknowledged = await of_exceptions.unacknowledged_since(session)
     silent = letters.silent_since(payments.oldest_open)
+    day_ended = midnight(unrecognized + timedelta(days=1)) if unrecognized is not None else None
     return {
         "letters_parked": letters.parked,
         "letter_oldest_unprocessed_seconds": _age(letters.oldest_waiting, now) or 0.0,
@@ -65,6 +74,9 @@ async def measured(sessions: Sessions, *, now: datetime) -> Mapping[str, float |
         "webhook_deliveries_pending": webhooks.pending,
         "webhook_delivery_oldest_pending_seconds": _age(webhooks.oldest, now) or 0.0,
         "webhook_endpoints_disabled": webhooks.disabled,
+        "job_oldest_overdue_seconds": _age(overdue, now) or 0.0,
+        "revenue_oldest_unrecognized_seconds": _age(day_ended, now) or 0.0,
+        "exception_oldest_waiting_seconds": _age(unacknowledged, now) or 0.0,
         "event_cursor_age_seconds": _age(letters.read_through, now),
     }
 

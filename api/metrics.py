@@ -1,7 +1,7 @@
 """What the service counts, for Prometheus. Names follow its conventions: a unit at the end, `_total` for counters.
 
-Source: https://prometheus.io/docs/practices/naming/. Of its lane each server process counts for itself; how payments
-and letters stand is the same in every process, because it is measured in the database (`api/alerts.py`).
+Source: https://prometheus.io/docs/practices/naming/. Of its lane each server process counts for itself; how payments,
+letters and the books stand is the same in every process, because it is measured in the database (`api/alerts.py`).
 """
 
 from __future__ import annotations
@@ -77,13 +77,16 @@ STANDING: Final[Mapping[str, str]] = {
     "webhook_deliveries_pending": "Webhooks to the product that are not delivered yet, at most 100000.",
     "webhook_delivery_oldest_pending_seconds": "Age of the oldest of them, or of an event that waits to become some.",
     "webhook_endpoints_disabled": "Endpoints of the product that are told nothing any more, for whatever reason.",
+    "job_oldest_overdue_seconds": "For how long the deadline has passed of the oldest job that should have ended.",
+    "revenue_oldest_unrecognized_seconds": "Time since the end of the first day that is not recognized in every book.",
+    "exception_oldest_waiting_seconds": "For how long the oldest exception has waited that nobody acknowledged.",
     "event_cursor_age_seconds": "How far the provider's list of events was read, as an age; NaN when it never was.",
 }
-"""How payments and letters stand: the name of each gauge behind `purser_`, and what it says."""
+"""How payments, letters and the books stand: the name of each gauge behind `purser_`, and what it says."""
 
 
 class StandingMetrics:
-    """How payments and letters stand, as gauges in a registry of their own."""
+    """How payments, letters and the books stand, as gauges in a registry of their own."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()

@@ -170,7 +170,10 @@ class Settings(BaseSettings):
         100_00, ge=0, description="adjustments above this need a second key holder, in cents (docs/finance.md)"
     )
     finance_bank_days: int = Field(
-        5, ge=0, le=60, description="days after its arrival in which a payout must stand on the bank's statement"
+        5,
+        ge=0,
+        le=60,
+        description="days after its own in which a payout or a treasury's trade must stand on the bank's statement",
     )
     receipt_key: SecretStr | None = Field(
         None, description="seed of the key that signs receipts, from `purser receipt make-key`; without it, unsigned"
@@ -222,6 +225,20 @@ class Settings(BaseSettings):
     )
     alert_webhooks_wait_s: int = Field(
         3600, ge=60, description="alert when a webhook to the product waits longer than this, in seconds"
+    )
+    # A worker ends a job within a minute of its deadline, whatever its executor does: ten are an outage.
+    alert_jobs_overdue_s: int = Field(
+        600, ge=60, description="alert when a job is still open for longer than this after its deadline, in seconds"
+    )
+    # A day is recognized minutes after its end. Two days later it is no restart that was in the way, and there is time
+    # yet to mend it before a month is closed.
+    alert_revenue_behind_s: int = Field(
+        172_800, ge=3600, description="alert when a day's revenue is not recognized for longer after it, in seconds"
+    )
+    # What is only late comes by itself within days: a bank is given five of them (`finance_bank_days`). After a week it
+    # needs a person, and a month cannot be closed before that.
+    alert_exceptions_wait_s: int = Field(
+        604_800, ge=3600, description="alert when nobody acknowledges an exception for longer than this, in seconds"
     )
     alert_again_s: int = Field(3600, ge=60, description="seconds after which an alert that lasts is said again")
     events_every_s: float = Field(

@@ -28,7 +28,7 @@ from billing.database import Sessions
 from finance import folding
 from finance.lot_values import Gone, Worth, worth
 from finance.periods import midnight
-from finance.tables import FoldedBook, Recognition
+from finance.tables import FoldedBook, Recognition, RecognizedDay
 from ledger import posting, statements
 from ledger.money import usd
 from ledger.operations import LANE, PLATFORM, SYSTEM_SCOPE, Kind, Operation, Transfer
@@ -49,6 +49,12 @@ _BEHIND: Final = text("""
         WHERE d.organization_id = b.organization_id AND d.day <= :through
           AND d.day > coalesce(f.recognized_through, CAST('-infinity' AS date))))
     ORDER BY b.organization_id LIMIT :limit""")
+
+# The journal of a service begins with its own book, which is there before any other.
+_UNRECOGNIZED: Final = text("""
+    SELECT coalesce((SELECT max(day) FROM finance.recognized_days) + 1,
+                    (SELECT (posted_at AT TIME ZONE 'UTC')::date FROM ledger.operations
+                     WHERE lane = :lane AND organization_id = :platform AND seq = 1))""")
 
 _LOTS: Final = text("""
     WITH touched AS (
@@ -106,6 +112,10 @@ async def recognize_all(sessions: Sessions, *, through: date, progress: Progress
             progress(books)
     if failed is not None:
         raise failed
+    async with sessions() as session, session.begin():
+        # Nothing comes to a day that is over, so what is done for all books is done.
+        done = insert(RecognizedDay.__table__).values(day=through)  # type: ignore[attr-defined]
+        await (await session.connection()).execute(done.on_conflict_do_nothing())
     return Recognized(books, days)
 
 
@@ -130,6 +140,16 @@ async def behind(sessions: Sessions, *, through: date) -> AsyncIterator[UUID]:
         if len(page) < BOOKS_A_PAGE:
             return
         after = page[-1]
+
+
+async def first_unrecognized(session: AsyncSession) -> date | None:
+    """The first day of which not every book is known to be recognized; none before anything is posted.
+
+    Two looks by an index, however many books there are. Whether that day is over is another question.
+    """
+    known = {"lane": LANE, "platform": PLATFORM}
+    found: date | None = (await (await session.connection()).execute(_UNRECOGNIZED, known)).scalar_one()
+    return found
 
 
 async def recognize(sessions: Sessions, organization_id: UUID, *, through: date) -> int:

@@ -87,7 +87,7 @@ class StatementPayout(SQLModel, table=True):
 
 
 class BankLine(SQLModel, table=True):
-    """A line of the bank's statement that came in a file. `payout_id` is the payout that it was found to be.
+    """A line of the bank's statement that came in a file. `known_as` is the payout or trade that it was found to be.
 
     `digest` is over its content and how often that content came before in the same file, so that a line which two
     files have is one.
@@ -96,7 +96,7 @@ class BankLine(SQLModel, table=True):
     __tablename__ = "bank_lines"
     __table_args__: ClassVar[Any] = (
         UniqueConstraint("digest", name="one_row_per_bank_line"),
-        Index("bank_line_of_payout", "payout_id", unique=True, postgresql_where=text("payout_id IS NOT NULL")),
+        Index("one_bank_line_per_booking", "known_as", unique=True, postgresql_where=text("known_as IS NOT NULL")),
         {"schema": SCHEMA},
     )
     id: UUID = column(Uuid, key=True)
@@ -107,7 +107,7 @@ class BankLine(SQLModel, table=True):
     currency: str = column(Text)
     description: str = column(Text)
     reference: str = column(Text)
-    payout_id: str | None = column(Text, null=True)
+    known_as: str | None = column(Text, null=True)
     created_at: datetime = time()
 
 

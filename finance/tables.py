@@ -68,6 +68,14 @@ class Recognition(SQLModel, table=True):
     created_at: datetime = time()
 
 
+class RecognizedDay(SQLModel, table=True):
+    """A day through which every book was recognized when it was over. Insert-only."""
+
+    __tablename__ = "recognized_days"
+    __table_args__: ClassVar[Any] = ({"schema": SCHEMA},)
+    day: date = column(Date, key=True)
+
+
 class CloseState(enum.StrEnum):
     """How far a close is. A sealed one that was opened again is `reopened`, and stays as a trace."""
 

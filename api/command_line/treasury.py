@@ -91,7 +91,7 @@ def sold(
             received_cents=_minor("--received", received, Currency.USD),
             fee_cents=_minor("--fee", fee, Currency.USD),
             transaction_hash=transaction.lower() if transaction is not None else None,
-            sold_at=_when(house, at),
+            sold_at=_when(at),
         )
         return await booking.sold_usdc(house.sessions, sale, by=COMMAND_LINE, reason=reason, now=house.clock())
 
@@ -116,7 +116,7 @@ def bought_ether(
             reference=reference,
             gwei=_minor("--ether", amount, Currency.ETH),
             paid_cents=_minor("--paid", paid, Currency.USD),
-            bought_at=_when(house, at),
+            bought_at=_when(at),
         )
         return await booking.bought_ether(house.sessions, purchase, by=COMMAND_LINE, reason=reason, now=house.clock())
 
@@ -167,8 +167,8 @@ def _native(house: House) -> Native:
     return house.native
 
 
-def _when(house: House, at: datetime | None) -> datetime:
-    return house.clock() if at is None else at.replace(tzinfo=UTC)
+def _when(at: datetime | None) -> datetime | None:
+    return at.replace(tzinfo=UTC) if at is not None else None
 
 
 def _minor(option: str, amount: str, currency: Currency) -> int:

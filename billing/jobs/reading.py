@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import bindparam, literal_column
+from sqlalchemy import bindparam, literal_column, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -20,6 +20,12 @@ from billing.job_tables import Job, JobDay
 from billing.refusals import Refusal, Refused
 
 JOB_PREFIX: Final = "job"
+
+# The states stand here as in the indexes of open jobs, which are few. What was made already waits for credits that are
+# frozen, not for its deadline.
+_DEADLINE_PASSED: Final = text("""
+    SELECT min(deadline) FROM billing.jobs
+    WHERE state IN ('queued', 'running') AND result_digest IS NULL AND deadline < :now""")
 
 
 def fingerprint(asked: Mapping[str, Any]) -> bytes:
@@ -88,6 +94,12 @@ async def by_captures(session: AsyncSession, organization_id: UUID, operations: 
     """The jobs that were charged by these operations."""
     query = select(Job).where(col(Job.organization_id) == organization_id, col(Job.capture_id).in_(list(operations)))
     return {job.capture_id: job for job in (await session.exec(query)).all() if job.capture_id is not None}
+
+
+async def deadline_passed_since(session: AsyncSession, *, now: datetime) -> datetime | None:
+    """The earliest deadline that has passed of a job which is still open and not made; none when there is none."""
+    found: datetime | None = (await (await session.connection()).execute(_DEADLINE_PASSED, {"now": now})).scalar_one()
+    return found
 
 
 async def ordered_on(session: AsyncSession, organization_id: UUID, now: datetime) -> int:

@@ -8,6 +8,7 @@ one that had Stripe's lines up to the end, and what each treasury held at a bloc
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import text
@@ -98,6 +99,12 @@ _COUNTED: Final = (
     ),
 )
 
+# What nobody ever decided about waits since it was found first, however its numbers change. After a decision it is only
+# told by the last change whether it was opened again, or proposed.
+_UNACKNOWLEDGED: Final = text("""
+    SELECT min(CASE WHEN holder IS NULL THEN first_seen_at ELSE updated_at END) FROM finance.exceptions
+    WHERE state IN (:open, :proposed)""")
+
 
 async def standing(session: AsyncSession, period: Period) -> list[Obstacle]:
     """What of the period, or before it, is not done; empty when it can be closed."""
@@ -112,4 +119,15 @@ async def standing(session: AsyncSession, period: Period) -> list[Obstacle]:
         asked = {key: value for key, value in known.items() if f":{key}" in statement}
         count = int((await connection.execute(text(statement), asked)).scalar_one())
         found += [Obstacle(name, count, remedy)] if count else []
+    return found
+
+
+async def unacknowledged_since(session: AsyncSession) -> datetime | None:
+    """Since when the oldest exception waits that nobody has acknowledged or resolved; none when there is none.
+
+    One that somebody had decided about waits since it was opened again or its numbers changed, a proposal since it was
+    made; any other since it was found first.
+    """
+    known = {"open": ExceptionState.OPEN, "proposed": ExceptionState.PROPOSED}
+    found: datetime | None = (await (await session.connection()).execute(_UNACKNOWLEDGED, known)).scalar_one()
     return found

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from finance.reconciling.found import Compared, Found
-from finance.reconciling.pairing import Booked, Expected, Pair, Paired
+from finance.reconciling.pairing import Booked, Expected, Kind, Pair, Paired
 from finance.reconciling.stripe_report import OF_PAYOUTS
 from finance.statement_tables import Finding
 from ledger.ids import external
@@ -228,21 +228,19 @@ def expected(sides: Iterable[PayoutSides]) -> list[Expected]:
         if known is None or known.status in CAME_BACK:
             continue
         day = known.arrives_on or known.occurred_at.astimezone(UTC).date()
-        found.append(Expected(one.payout_id, known.amount, known.currency, day))
+        found.append(Expected(one.payout_id, known.amount, known.currency, day, Kind.PAYOUT))
     return found
 
 
 def bank(paired: Paired, *, today: date, from_day: date, within_days: int) -> Compared:
-    """Payouts and lines of the bank. `from_day` is the first day of the statement: older payouts are not looked for."""
+    """What the books have at the bank, and its lines. `from_day` is the first of the statement: older is not missed."""
     found = list(_different((*paired.sure, *paired.guessed)))
     matched = len(paired.sure) + len(paired.guessed) - len(found)
-    for payout in paired.payouts:
-        over = (today - payout.arrives_on).days >= within_days
-        if over and payout.arrives_on >= from_day:
-            told = _sent(payout)
-            found.append(
-                _of_bank(payout.payout_id, Finding.MISSING_THERE, -payout.amount, payout.arrives_on, here=told)
-            )
+    found.extend(
+        _of_bank(one.name, Finding.MISSING_THERE, -one.amount, one.day, here=_expected(one))
+        for one in paired.expected
+        if one.day >= from_day and (today - one.day).days >= within_days
+    )
     found.extend(
         _of_bank(str(line.line_id), Finding.MISSING_HERE, line.amount, line.booked_on, there=_booked(line))
         for line in paired.lines
@@ -252,16 +250,17 @@ def bank(paired: Paired, *, today: date, from_day: date, within_days: int) -> Co
 
 
 def _different(pairs: Iterable[Pair]) -> Iterator[Found]:
-    for payout, line in pairs:
-        short = line.amount - payout.amount
+    for one, line in pairs:
+        short = line.amount - one.amount
         if short:
-            yield _of_bank(
-                payout.payout_id, Finding.DIFFERENT, short, payout.arrives_on, here=_sent(payout), there=_booked(line)
-            )
+            yield _of_bank(one.name, Finding.DIFFERENT, short, one.day, here=_expected(one), there=_booked(line))
 
 
-def _sent(payout: Expected) -> dict[str, Any]:
-    return {"amount_cents": payout.amount, "arrives_on": payout.arrives_on.isoformat()}
+_DAY_OF: Final = {Kind.PAYOUT: "arrives_on", Kind.SALE: "sold_on", Kind.PURCHASE: "bought_on"}
+
+
+def _expected(one: Expected) -> dict[str, Any]:
+    return {"amount_cents": one.amount, _DAY_OF[one.kind]: one.day.isoformat()}
 
 
 def _booked(line: Booked) -> dict[str, Any]:

@@ -7,25 +7,21 @@ the provider was last asked and is not older than what it was asked for, or its 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import text, update
-from sqlmodel import col, select
+from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from billing.posting_rules import ON_CHAIN
 from billing.settlements import MONEYLESS
 from finance.reconciling.comparing import Line, LineSides, Payout, PayoutSides, Uncharged
-from finance.reconciling.pairing import Booked, Paired
 from finance.reconciling.provider import Covered
 from finance.reconciling.stripe_report import OF_PAYOUTS
-from finance.statement_tables import BankLine
 
 FOUND_MAX: Final = 10_000
 """Findings of one comparison. Beyond that the sides are not of the same account, and nobody reads a list of it."""
-BANK_LINES_MAX: Final = 500_000
 PAYOUTS_MAX: Final = 100_000
 CHARGED_WITHIN: Final = timedelta(days=1)
 """How long after a payment its charge may still be missing at the provider."""
@@ -170,29 +166,3 @@ def _due(occurred_at: datetime | None, created_at: datetime | None, covered: Cov
     if covered is None or occurred_at is None or created_at is None:
         return False
     return created_at < covered.read_at and occurred_at >= covered.since
-
-
-async def bank_lines(session: AsyncSession) -> list[Booked]:
-    """The lines of the bank. Raises `TooMuchIsWrong` for more than `BANK_LINES_MAX`."""
-    query = select(BankLine).order_by(col(BankLine.booked_on), col(BankLine.id)).limit(BANK_LINES_MAX + 1)
-    rows = (await session.exec(query)).all()
-    if len(rows) > BANK_LINES_MAX:
-        raise TooMuchIsWrong(f"more than {BANK_LINES_MAX} lines of the bank cannot be compared at once")
-    return [
-        Booked(row.id, row.booked_on, row.amount_cents, row.currency, f"{row.reference} {row.description}".strip(),
-               row.payout_id)
-        for row in rows
-    ]  # fmt: skip
-
-
-async def keep_pairs(session: AsyncSession, paired: Paired) -> None:
-    """Write down which line of the bank is which payout, where that is sure and new."""
-    for payout, line in paired.sure:
-        if line.payout_id != payout.payout_id:
-            change = update(BankLine).where(col(BankLine.id) == line.line_id)
-            await session.exec(change.values(payout_id=payout.payout_id))
-
-
-def first_day(lines_of_bank: list[Booked]) -> date | None:
-    """Where the bank's statement begins; none where there is none."""
-    return min((line.booked_on for line in lines_of_bank), default=None)

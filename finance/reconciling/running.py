@@ -1,7 +1,7 @@
 """One run: read what the provider says, compare everything in one snapshot, bring the list of exceptions up to it.
 
 Only sources that could be looked at count: without a statement of the provider nothing is missing there, and without
-one of the bank no payout is.
+one of the bank no payout and no trade is.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from billing.database import Sessions, snapshot
 from billing.fresh import new_id
 from billing.requests import Clock
-from finance.reconciling import clearing, comparing, keeping, listing, pairing, provider, reading
+from finance.reconciling import at_bank, clearing, comparing, keeping, listing, pairing, provider, reading
 from finance.reconciling.found import Compared
 from finance.reconciling.pairing import Paired
 from finance.reconciling.provider import Covered
@@ -56,8 +56,9 @@ async def reconcile(
 ) -> ReconciliationRun:
     """Compare everything; the run with its report. Without a `reader` with what is known of the provider already.
 
-    A payout should be at the bank `bank_days` days after the provider's day of arrival. Raises `StatementRefused`,
-    `TooMuchIsWrong`, and what the reader raises: then there is no run, and the list is as it was.
+    A payout should be at the bank `bank_days` days after the provider's day of arrival, the money of a sale or purchase
+    as many after its day. Raises `StatementRefused`, `TooMuchIsWrong`, and what the reader raises: then there is no
+    run, and the list is as it was.
 
     A run is as of when it began, which its report has as `as_of`, and is created when it is written: from the one to
     the other may be long, and whoever takes `keeping.lock` sees every run that was created before.
@@ -75,7 +76,7 @@ async def reconcile(
                 compared += await look(before)
             report["chain"] = await _chain(before)
         if paired is not None:
-            await reading.keep_pairs(session, paired)
+            await at_bank.keep_pairs(session, paired)
         written = await listing.write(session, compared, now=now)
         report |= {
             "as_of": now.isoformat(),
@@ -100,7 +101,7 @@ async def _bounded(session: AsyncSession) -> None:
 async def _compared(
     session: AsyncSession, covered: Covered | None, *, bank_days: int, now: datetime
 ) -> tuple[list[Compared], Paired | None, dict[str, Any]]:
-    """What was found, which lines of the bank are which payouts, and what of the report is known then."""
+    """What was found, what the lines of the bank are, and what of the report is known then."""
     compared: list[Compared] = []
     sides = await reading.payouts(session, covered)
     charged, uncharged = await reading.payments(session, covered)
@@ -115,10 +116,11 @@ async def _compared(
     account = await clearing.read(session, waiting=waiting, now=now)
     compared.append(account.compared(now))
     paired = None
-    lines_of_bank = await reading.bank_lines(session)
-    from_day = reading.first_day(lines_of_bank)
+    lines_of_bank = await at_bank.lines(session)
+    from_day = at_bank.first_day(lines_of_bank)
     if from_day is not None:
-        paired = pairing.pair(comparing.expected(sides), lines_of_bank, within_days=bank_days)
+        expected = [*comparing.expected(sides), *await at_bank.trades(session)]
+        paired = pairing.pair(expected, lines_of_bank, within_days=bank_days)
         compared.append(comparing.bank(paired, today=now.date(), from_day=from_day, within_days=bank_days))
     return compared, paired, {"clearing": [account.told()]}
 

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from billing.catching_up import once_more
-from billing.database import Sessions
+from billing.database import Sessions, snapshot
 from billing.operator_actions import Act, Acting, record
 from billing.refusals import Refusal, Refused
+from finance.treasury import said_again
 from ledger import posting
 from ledger.money import AMOUNT_MAX, ether, usd, usdc
 from ledger.operations import PLATFORM, SYSTEM_SCOPE, Kind, Operation, Transfer
@@ -34,7 +35,7 @@ _REFERENCE: Final = re.compile(rf"[A-Za-z0-9._#/-]{{1,{REFERENCE_LENGTH_MAX}}}",
 
 @dataclass(frozen=True, slots=True)
 class Booked:
-    """The operation in the platform's book; `replayed` when it stood there already, with the same amounts."""
+    """The operation in the platform's book; `replayed` when it stood there already, with the same figures."""
 
     operation_id: UUID
     replayed: bool
@@ -44,7 +45,7 @@ class Booked:
 class Sale:
     """USDC that was sold. `received_cents` came to the bank, `fee_cents` the buyer kept of the price besides.
 
-    `transaction_hash` is the transaction in which it left the treasury, where that is known.
+    `transaction_hash` is the transaction in which it left the treasury, where that is known. `sold_at`: none is now.
     """
 
     network: str
@@ -53,7 +54,7 @@ class Sale:
     received_cents: int
     fee_cents: int
     transaction_hash: str | None
-    sold_at: datetime
+    sold_at: datetime | None
 
     @property
     def par_cents(self) -> int:
@@ -63,30 +64,35 @@ class Sale:
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """Ether that was bought for gas, for `paid_cents` from the bank, the seller's fee included."""
+    """Ether that was bought for gas, for `paid_cents` from the bank, the seller's fee included.
+
+    `bought_at`: none is now.
+    """
 
     network: str
     reference: str
     gwei: int
     paid_cents: int
-    bought_at: datetime
+    bought_at: datetime | None
 
 
 class _Stood(Exception):
-    """It was booked before; the transaction, with the record of this act, must roll back."""
+    """Something was booked under the reference before; the transaction, with the record of this act, must roll back."""
 
 
 async def sold_usdc(sessions: Sessions, sale: Sale, *, by: Acting, reason: str, now: datetime) -> Booked:
     """Book a sale of USDC, once under its reference.
 
     Raises `Refused(INVALID_ARGUMENTS)` for amounts that cannot be (par must be whole cents) and
-    `Refused(STATE_CONFLICT)` when the reference was used for other amounts.
+    `Refused(STATE_CONFLICT)`, which says what differs, when the reference stands for other figures: an amount, the
+    transaction, or the day (UTC), if that is said.
     """
+    sold_at = sale.sold_at or now
     _require(0 < sale.usdc_atomic <= AMOUNT_MAX, "so much USDC is not sold")
     _require(sale.usdc_atomic % ATOMIC_PER_CENT == 0, "USDC is sold in whole cents, at par")
     _require(0 <= sale.received_cents <= AMOUNT_MAX and 0 <= sale.fee_cents <= AMOUNT_MAX, "the cents cannot be so")
     _require(sale.transaction_hash is None or _HASH.fullmatch(sale.transaction_hash), "the hash is 0x and 64 digits")
-    _require_timely(sale.reference, sale.sold_at, now)
+    _require_timely(sale.reference, sold_at, now)
     details = {
         "network": sale.network,
         "reference": sale.reference,
@@ -94,26 +100,29 @@ async def sold_usdc(sessions: Sessions, sale: Sale, *, by: Acting, reason: str, 
         "received_cents": sale.received_cents,
         "fee_cents": sale.fee_cents,
         "transaction_hash": sale.transaction_hash,
-        "sold_at": sale.sold_at.isoformat(),
+        "sold_at": sold_at.isoformat(),
     }
-    operation = sale_operation(sale)
-    return await _book(sessions, operation, Act.SOLD_USDC, details, by=by, reason=reason, now=now)
+    operation = sale_operation(replace(sale, sold_at=sold_at))
+    said = sale.sold_at is not None
+    return await _book(sessions, operation, Act.SOLD_USDC, details, day_is_said=said, by=by, reason=reason, now=now)
 
 
 async def bought_ether(sessions: Sessions, purchase: Purchase, *, by: Acting, reason: str, now: datetime) -> Booked:
     """Book a purchase of ether, once under its reference. Raises as `sold_usdc` does."""
+    bought_at = purchase.bought_at or now
     _require(0 < purchase.gwei <= AMOUNT_MAX, "so much ether is not bought")
     _require(0 <= purchase.paid_cents <= AMOUNT_MAX, "the cents cannot be so")
-    _require_timely(purchase.reference, purchase.bought_at, now)
+    _require_timely(purchase.reference, bought_at, now)
     details = {
         "network": purchase.network,
         "reference": purchase.reference,
         "gwei": str(purchase.gwei),
         "paid_cents": purchase.paid_cents,
-        "bought_at": purchase.bought_at.isoformat(),
+        "bought_at": bought_at.isoformat(),
     }
-    operation = purchase_operation(purchase)
-    return await _book(sessions, operation, Act.BOUGHT_ETHER, details, by=by, reason=reason, now=now)
+    operation = purchase_operation(replace(purchase, bought_at=bought_at))
+    said = purchase.bought_at is not None
+    return await _book(sessions, operation, Act.BOUGHT_ETHER, details, day_is_said=said, by=by, reason=reason, now=now)
 
 
 def sale_operation(sale: Sale) -> Operation:
@@ -138,7 +147,7 @@ def purchase_operation(purchase: Purchase) -> Operation:
     return _operation(f"ether_bought:{purchase.network}:{purchase.reference}", tuple(transfers), purchase.bought_at)
 
 
-def _operation(key: str, transfers: tuple[Transfer, ...], at: datetime) -> Operation:
+def _operation(key: str, transfers: tuple[Transfer, ...], at: datetime | None) -> Operation:
     return Operation(
         organization_id=PLATFORM,
         kind=Kind.MONEY,
@@ -156,6 +165,7 @@ async def _book(
     act: Act,
     details: Mapping[str, Any],
     *,
+    day_is_said: bool,
     by: Acting,
     reason: str,
     now: datetime,
@@ -172,12 +182,15 @@ async def _book(
     try:
         await once_more(sessions, once)
     except _Stood:
-        return Booked(operation.id, replayed=True)
+        pass
     except PostingRefused as refused:
         if refused.posted.outcome is not Outcome.EXISTS_WITH_DIFFERENT_CONTENT:
             raise
-        raise Refused(Refusal.STATE_CONFLICT, "the reference stands for other amounts already") from None
-    return Booked(operation.id, replayed=False)
+    else:
+        return Booked(operation.id, replayed=False)
+    async with snapshot(sessions) as session:
+        await said_again.require_same(session, act, operation.key, details, day_is_said=day_is_said)
+    return Booked(operation.id, replayed=True)
 
 
 def _require(holds: object, otherwise: str) -> None:

@@ -10,12 +10,12 @@ CREATE TABLE finance.bank_lines (
   currency TEXT NOT NULL,
   description TEXT NOT NULL,
   reference TEXT NOT NULL,
-  payout_id TEXT,
+  known_as TEXT,
   created_at TIMESTAMP WITH TIME ZONE NOT NULL,
   PRIMARY KEY (id),
   CONSTRAINT one_row_per_bank_line UNIQUE (digest)
 );
-CREATE UNIQUE INDEX bank_line_of_payout ON finance.bank_lines (payout_id) WHERE payout_id IS NOT NULL;
+CREATE UNIQUE INDEX one_bank_line_per_booking ON finance.bank_lines (known_as) WHERE known_as IS NOT NULL;
 
 CREATE TABLE finance.chain_transfers (
   network TEXT NOT NULL,
@@ -137,6 +137,11 @@ CREATE TABLE finance.recognitions (
   loss_cents BIGINT NOT NULL,
   created_at TIMESTAMP WITH TIME ZONE NOT NULL,
   PRIMARY KEY (organization_id, day)
+);
+
+CREATE TABLE finance.recognized_days (
+  day DATE NOT NULL,
+  PRIMARY KEY (day)
 );
 
 CREATE TABLE finance.reconciliations (

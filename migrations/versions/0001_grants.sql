@@ -58,15 +58,16 @@ GRANT UPDATE (event_id), DELETE ON billing.untold_events TO purser_run;
 GRANT UPDATE (state, tries, next_try_at, last_status, last_error, updated_at), DELETE
   ON billing.webhook_deliveries TO purser_run;
 -- Finance: what was recognized, marked, imported and read stays; what was found wrong is resolved, never taken away.
-GRANT SELECT, INSERT ON finance.folded_books, finance.lot_days, finance.recognitions, finance.closes, finance.watermarks,
-  finance.watermark_books, finance.exports, finance.imports, finance.statement_lines, finance.statement_payouts,
+GRANT SELECT, INSERT ON finance.folded_books, finance.lot_days, finance.recognitions, finance.recognized_days, finance.closes,
+  finance.watermarks, finance.watermark_books, finance.exports, finance.imports, finance.statement_lines, finance.statement_payouts,
   finance.bank_lines, finance.chain_transfers, finance.treasury_readings, finance.exceptions, finance.reconciliations
   TO purser_run;
 GRANT UPDATE (seq, recognized_through, updated_at) ON finance.folded_books TO purser_run;
 GRANT UPDATE (consumed, expired, given, reversed, owed, settled, taken_cents) ON finance.lot_days TO purser_run;
 GRANT UPDATE (state, books, seal, sealed_at, reopened_at, reopened_by, reopen_reason)
   ON finance.closes TO purser_run;
-GRANT UPDATE (payout_id) ON finance.statement_lines, finance.bank_lines TO purser_run;
+GRANT UPDATE (payout_id) ON finance.statement_lines TO purser_run;
+GRANT UPDATE (known_as) ON finance.bank_lines TO purser_run;
 GRANT UPDATE (amount_cents, status, reconciliation_status, arrives_on, read_at) ON finance.statement_payouts TO purser_run;
 GRANT UPDATE (finding, amount, here, there, state, reason, adjustment, holder, holder_key, approver, approver_key,
   operation_id, last_seen_at, updated_at) ON finance.exceptions TO purser_run;

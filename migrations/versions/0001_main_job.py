@@ -1,6 +1,6 @@
 """The main job: books, billing, inbox, roles.
 
-Revision ID: close1
+Revision ID: close2
 Revises: none
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 from alembic import op
 from sqlalchemy.util import await_only
 
-revision = "close1"  # those before it were never released: a database in one of them is refused
+revision = "close2"  # those before it were never released: a database in one of them is refused
 down_revision = None
 branch_labels = None
 depends_on = None

@@ -44,7 +44,8 @@ _EMPTY = """
 SET session_replication_role = replica;
 TRUNCATE ledger.operations, ledger.lot_openings, ledger.books, ledger.accounts, ledger.lots, ledger.holds,
          ledger.spenders, ledger.spend_refunds, finance.folded_books, finance.lot_days, finance.recognitions,
-         finance.closes, finance.watermarks, finance.watermark_books, finance.exceptions, finance.reconciliations;
+         finance.recognized_days, finance.closes, finance.watermarks, finance.watermark_books, finance.exceptions,
+         finance.reconciliations;
 SET session_replication_role = origin;
 """
 

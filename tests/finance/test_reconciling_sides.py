@@ -1,6 +1,7 @@
 """Two sides of everything, as tables: what fits, what does not, and which line of the bank is which payout."""
 
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from finance.reconciling import adjusting, comparing
 from finance.reconciling.clearing import Age, Clearing, ageing
 from finance.reconciling.comparing import Line, LineSides, Payout, PayoutSides, Uncharged
-from finance.reconciling.pairing import Booked, Expected, pair
+from finance.reconciling.pairing import Booked, Expected, Kind, pair
 from finance.statement_tables import Finding
 
 AT = datetime(2026, 10, 10, 12, tzinfo=UTC)
@@ -79,12 +80,27 @@ def test_a_payout_fits_when_both_sides_and_its_lines_say_the_same(sides, expecte
     assert found == ([expected] if expected is not None else [])
 
 
-def payout(name: str, amount: int, day: date = DAY) -> Expected:
-    return Expected(name, amount, "usd", day)
+def payout(name: str, amount: int, days: int = 0) -> Expected:
+    return Expected(name, amount, "usd", DAY + timedelta(days=days))
 
 
-def booked(number: int, amount: int, text: str = "STRIPE", *, days: int = 0, known: str | None = None) -> Booked:
-    return Booked(UUID(int=number), DAY + timedelta(days=days), amount, "usd", text, known)
+def trade(name: str, amount: int, days: int = 0, *, word: str = "") -> Expected:
+    kind = Kind.SALE if amount > 0 else Kind.PURCHASE
+    return Expected(name, amount, "usd", DAY + timedelta(days=days), kind, (word or name,))
+
+
+def booked(number: int, amount: int, text: str = "STRIPE", *, days: int = 0, **known: Any) -> Booked:
+    return Booked(UUID(int=number), DAY + timedelta(days=days), amount, "usd", text, **known)
+
+
+def require_pairs(expected, lines, *, sure, guessed):
+    """These pairs are found, in whatever order the two sides are told, and the rest is left over."""
+    for ours, theirs in ((expected, lines), (expected[::-1], lines[::-1])):
+        paired = pair(ours, theirs, within_days=5)
+        assert {(one.name, line.line_id.int) for one, line in paired.sure} == sure
+        assert {(one.name, line.line_id.int) for one, line in paired.guessed} == guessed
+        assert len(paired.expected) == len(expected) - len(sure) - len(guessed)
+        assert len(paired.lines) == len(lines) - len(sure) - len(guessed)
 
 
 @pytest.mark.parametrize(
@@ -95,20 +111,73 @@ def booked(number: int, amount: int, text: str = "STRIPE", *, days: int = 0, kno
         ([payout("po_1", 500)], [booked(1, 500, days=6)], set(), set()),
         ([payout("po_1", 500)], [booked(1, 500, "A", days=0), booked(2, 500, days=3)], {("po_1", 2)}, set()),
         ([payout("po_1", 500), payout("po_2", 500)], [booked(1, 500, "x po_2", days=9)], {("po_2", 1)}, set()),
-        ([payout("po_1", 500), payout("po_2", 500)], [booked(1, 500, known="po_2")], {("po_2", 1)}, set()),
+        ([payout("po_1", 500), payout("po_2", 500)], [booked(1, 500, known_as="po_2")], {("po_2", 1)}, set()),
         ([payout("po_1", 500), payout("po_2", 510)], [booked(1, 497)], set(), {("po_1", 1)}),
         ([payout("po_1", 500)], [booked(1, 497, "SHOP")], set(), set()),
-        ([payout("po_1", 500)], [booked(1, 400)], set(), set()),
+        ([payout("po_1", 500)], [booked(1, 400, "SHOP")], set(), set()),
         ([payout("po_1", -500)], [booked(1, 500)], set(), set()),
         ([payout("po_1", -500)], [booked(1, -500)], {("po_1", 1)}, set()),
     ],
 )
 def test_each_payout_has_one_line_of_the_bank_at_most(payouts, lines, sure, guessed):
-    paired = pair(payouts, lines, within_days=5)
-    assert {(one.payout_id, line.line_id.int) for one, line in paired.sure} == sure
-    assert {(one.payout_id, line.line_id.int) for one, line in paired.guessed} == guessed
-    assert len(paired.payouts) == len(payouts) - len(sure) - len(guessed)
-    assert len(paired.lines) == len(lines) - len(sure) - len(guessed)
+    require_pairs(payouts, lines, sure=sure, guessed=guessed)
+
+
+@pytest.mark.parametrize(
+    ("payouts", "lines", "guessed"),
+    [
+        ([payout("po_1", 500)], [booked(1, 90, "x po_1", days=30)], {("po_1", 1)}),
+        ([payout("po_1", 500)], [booked(1, -30, "fee po_1"), booked(2, 470, "po_1")], {("po_1", 2)}),
+        ([payout("po_1", 500), payout("po_2", 400)], [booked(1, 400, "x po_1")], {("po_1", 1)}),
+        ([payout("po_1", 500)], [booked(1, 90)], {("po_1", 1)}),
+        ([payout("po_1", 500)], [booked(1, 90), booked(2, 70, "SHOP")], {("po_1", 1)}),
+        ([payout("po_1", 500, 20)], [booked(1, 90, days=20), booked(2, 70)], {("po_1", 1)}),
+        ([payout("po_1", 500)], [booked(1, 90), booked(2, 70)], set()),
+        ([payout("po_1", 500), payout("po_2", 400)], [booked(1, 90)], set()),
+        ([payout("po_1", 500, 3), payout("po_2", 400)], [booked(1, 90), booked(2, 70, days=8)], set()),
+        ([payout("po_1", 500)], [booked(1, 90, days=6)], set()),
+        ([payout("po_1", 500)], [booked(1, -90)], set()),
+        ([payout("po_1", 500)], [booked(1, 90, settled=True)], set()),
+        ([payout("po_1", 500)], [booked(1, 497, settled=True)], set()),
+        ([payout("po_1", 500)], [booked(1, 90), booked(2, 70, settled=True)], {("po_1", 1)}),
+        ([payout("po_1", 500, -1)], [booked(1, 90)], set()),
+    ],
+)
+def test_a_line_of_another_amount_is_a_payout_that_it_names_or_the_only_one_it_can_be(payouts, lines, guessed):
+    require_pairs(payouts, lines, sure=set(), guessed=guessed)
+
+
+HASH = "0x" + "a7" * 32
+
+
+@pytest.mark.parametrize(
+    ("trades", "lines", "sure", "guessed"),
+    [
+        ([trade("sale", 99)], [booked(1, 99, "EXCHANGE", days=5)], {("sale", 1)}, set()),
+        ([trade("sale", 99)], [booked(1, 99, "EXCHANGE", days=6)], set(), set()),
+        ([trade("sale", 99)], [booked(1, 98, "EXCHANGE")], set(), set()),
+        ([trade("sale", 99)], [booked(1, 99, "STRIPE PAYOUT")], set(), set()),
+        ([trade("sale", 99)], [booked(1, -99, "EXCHANGE")], set(), set()),
+        ([trade("gas", -25)], [booked(1, 25, "x"), booked(2, -25, "x")], {("gas", 2)}, set()),
+        ([trade("sale", 99)], [booked(1, 99, "x", days=2), booked(2, 99, "x", days=-1)], {("sale", 2)}, set()),
+        ([trade("a", 99), trade("b", 99)], [booked(1, 99, "x"), booked(2, 99, "x")], {("a", 1), ("b", 2)}, set()),
+        ([trade("a", 99), trade("b", 99, 3)], [booked(1, 99, "x", days=3)], {("b", 1)}, set()),
+        ([trade("a", 99), trade("b", 99, 3)], [booked(1, 99, "x", days=3, known_as="a")], {("a", 1)}, set()),
+        ([trade("a", 99), payout("po_1", 99)], [booked(1, 99), booked(2, 99, "x")], {("po_1", 1), ("a", 2)}, set()),
+        ([trade("a", 99), trade("b", 99, word="USDC-2")], [booked(1, 99, "OUT USDC-2.")], {("b", 1)}, set()),
+        ([trade("a", 99, word="USDC-1")], [booked(1, 99, "x"), booked(2, 99, "usdc-1", days=9)], {("a", 2)}, set()),
+        ([trade("a", 99, word=HASH)], [booked(1, 99, "x"), booked(2, 99, f"({HASH.upper()})")], {("a", 2)}, set()),
+        ([trade("a", 99, word="USDC-1")], [booked(1, 80, "USDC-1", days=5)], set(), {("a", 1)}),
+        ([trade("a", 99, word="USDC-1")], [booked(1, 80, "USDC-1", days=6)], set(), set()),
+        ([trade("a", 99, word="USDC-1")], [booked(1, -80, "USDC-1")], set(), set()),
+        ([trade("a", 99, word="USDC-1")], [booked(1, 80, "USDC-11")], set(), set()),
+        ([trade("a", 99, word="007")], [booked(1, 80, "agent 007")], set(), set()),
+        ([trade("a", 99, word="USDC-1")], [booked(1, 80, "USDC-1"), booked(2, 95, "USDC-1")], set(), {("a", 2)}),
+        ([trade("a", 99)], [booked(1, 80, "STRIPE")], set(), set()),
+    ],
+)  # fmt: skip
+def test_a_trade_is_a_line_of_its_amount_near_its_day_and_rather_one_that_names_it(trades, lines, sure, guessed):
+    require_pairs(trades, lines, sure=sure, guessed=guessed)
 
 
 @pytest.mark.parametrize(
@@ -125,6 +194,22 @@ def test_a_payout_is_missing_at_the_bank_when_its_days_are_over_and_the_statemen
     paired = pair([payout("po_1", 500)], [booked(1, 90, "RENT")], within_days=5)
     found = comparing.bank(paired, today=today, from_day=from_day, within_days=5).found
     assert {(one.subject, one.finding) for one in found} == expected
+
+
+@pytest.mark.parametrize(("amount", "day"), [(99, "sold_on"), (-25, "bought_on")])
+def test_a_trade_without_its_line_is_missing_at_the_bank_and_one_of_another_amount_is_different(amount, day):
+    def found(*lines: Booked, after: int) -> Any:
+        paired = pair([trade("trade-1", amount)], [booked(1, 90, "RENT"), *lines], within_days=5)
+        return comparing.bank(paired, today=DAY + timedelta(days=after), from_day=DAY, within_days=5).found
+
+    assert found(after=4) == []
+    [missing] = found(after=5)
+    assert (missing.source, missing.subject, missing.finding, missing.amount) == ("bank", "trade-1", THERE, -amount)
+    assert (missing.here, missing.there) == ({"amount_cents": amount, day: "2026-10-10"}, {})
+    assert missing.occurred_at.date() == DAY
+    [different] = found(booked(2, amount + 3, "TRADE-1", days=1), after=1)
+    assert (different.subject, different.finding, different.amount) == ("trade-1", DIFFERENT, 3)
+    assert different.there == {"amount_cents": amount + 3, "booked_on": "2026-10-11", "text": "TRADE-1"}
 
 
 def test_money_of_the_provider_without_a_payout_is_missing_here():

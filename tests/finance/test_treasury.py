@@ -250,12 +250,53 @@ async def test_a_sale_is_booked_once_under_its_reference_and_recorded(treasury):
     assert await balances(treasury) == {
         "bank": 99, "fx_gain_loss": -1, "conversion": -100, "conversion_usdc": -DOLLAR, "usdc_clearing": -DOLLAR,
     }  # fmt: skip
-    with pytest.raises(Refused) as refused:
-        await sell(treasury, sale(received_cents=98))
-    assert refused.value.refusal is Refusal.STATE_CONFLICT
     async with snapshot(treasury.books) as session:
         [act] = await listed(session, limit=10)
     assert (act.action, act.reason, act.subject) == (Act.SOLD_USDC, "monthly sale", f"usdc_sold:{NETWORK}:trade-1")
+
+
+@pytest.mark.parametrize(
+    ("changes", "differing"),
+    [
+        ({"usdc_atomic": 2 * DOLLAR}, "sold 1.000000 USDC, not 2.000000 USDC"),
+        ({"received_cents": 98}, "received 0.99 USD, not 0.98 USD"),
+        ({"received_cents": 98, "fee_cents": 1}, "received 0.99 USD, not 0.98 USD; fee 0.00 USD, not 0.01 USD"),
+        ({"transaction_hash": hash_of(9)}, f"transaction none, not {hash_of(9)}"),
+        ({"sold_at": time_of(700 - 43_200)}, "day 2026-09-21, not 2026-09-20"),
+    ],
+)
+async def test_a_sale_that_is_told_otherwise_is_refused_with_what_differs(treasury, changes, differing):
+    await sell(treasury, sale())
+    before = await balances(treasury)
+    with pytest.raises(Refused) as refused:
+        await sell(treasury, sale(**changes))
+    assert refused.value.refusal is Refusal.STATE_CONFLICT
+    assert f"the sale trade-1 is booked already, and otherwise: {differing}. Say the " in refused.value.message
+    assert (await sell(treasury, sale(sold_at=time_of(701)))).replayed, "another hour of the same day"
+    assert (await sell(treasury, sale(sold_at=None))).replayed, "it is not said when"
+    assert await balances(treasury) == before
+    async with snapshot(treasury.books) as session:
+        assert len(await listed(session, limit=10)) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "differing"),
+    [
+        ({"gwei": 1}, "bought 0.250000000 ETH, not 0.000000001 ETH"),
+        ({"paid_cents": 0}, "paid 900.00 USD, not 0.00 USD"),
+        ({"bought_at": time_of(10**5)}, "day 2026-09-21, not 2026-09-23"),
+    ],
+)
+async def test_a_purchase_that_is_told_otherwise_is_refused_with_what_differs(treasury, changes, differing):
+    async def buy(**more):
+        terms = {"network": NETWORK, "reference": "otc/7", "gwei": 250_000_000, "paid_cents": 90_000}
+        purchase = booking.Purchase(**{**terms, "bought_at": time_of(1), **more})
+        return await booking.bought_ether(treasury.books, purchase, by=COMMAND_LINE, reason="gas", now=NOW)
+
+    await buy()
+    with pytest.raises(Refused, match=f"the purchase otc/7 is booked already, and otherwise: {differing}. Say the "):
+        await buy(**changes)
+    assert (await buy(bought_at=None)).replayed
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,12 @@ async def test_a_treasury_is_read_shown_and_sold_from(run):
         sold = ("sold", "trade-1", "--usdc", "2", "--received", "1.98", "--fee", "0.02", "--reason", "monthly")
         assert "trade-1 is in the platform's book" in await at_node(*sold)
         assert "trade-1 stood in the platform's book already" in await at_node(*sold)
+        assert await at_node(*sold[:5], "1.97", *sold[6:]) == (
+            "1: The sale trade-1 is booked already, and otherwise: received 1.98 USD, not 1.97 USD. Say the booked "
+            "figures to repeat it, or give another trade a reference of its own; what is booked wrong is put right by "
+            "resolving its exceptions of `purser reconcile`."
+        )
+        assert "day 20" in await at_node(*sold, "--at", "2026-09-01"), "the day counts where it is said"
         bought = ("bought-ether", "gas-1", "--ether", "0.25", "--paid", "900", "--reason", "gas", "--at", "2026-10-05")
         assert "gas-1 is in the platform's book" in await at_node(*bought)
         chain.final = 1_200

@@ -75,6 +75,9 @@ def test_what_has_gone_wrong_is_measured(mess):
         "webhook_deliveries_pending": 0,
         "webhook_delivery_oldest_pending_seconds": 0,
         "webhook_endpoints_disabled": 0,
+        "job_oldest_overdue_seconds": 0,
+        "revenue_oldest_unrecognized_seconds": 0,
+        "exception_oldest_waiting_seconds": 0,
         "event_cursor_age_seconds": hour,
     }
 
