@@ -33,6 +33,8 @@ from ledger import posting, statements
 from ledger.money import usd
 from ledger.operations import LANE, PLATFORM, SYSTEM_SCOPE, Kind, Operation, Transfer
 
+UNDER_WAY: Final = timedelta(minutes=1)
+"""No transaction that took its time before midnight is open for that long; what is not committed nobody sees."""
 BOOKS_A_PAGE: Final = 500
 FAILED_IN_A_ROW_MAX: Final = 5
 DAYS_AT_ONCE: Final = 60
@@ -52,7 +54,7 @@ _BEHIND: Final = text("""
 
 # The journal of a service begins with its own book, which is there before any other.
 _UNRECOGNIZED: Final = text("""
-    SELECT coalesce((SELECT max(day) FROM finance.recognized_days) + 1,
+    SELECT greatest((SELECT max(day) FROM finance.recognized_days) + 1,
                     (SELECT (posted_at AT TIME ZONE 'UTC')::date FROM ledger.operations
                      WHERE lane = :lane AND organization_id = :platform AND seq = 1))""")
 
@@ -96,7 +98,9 @@ async def recognize_all(sessions: Sessions, *, through: date, progress: Progress
 
     A book that cannot be recognized does not keep the others from it: what was wrong with the first is raised when all
     others are done, or when `FAILED_IN_A_ROW_MAX` failed one after the other, as they do where the database is gone.
+    Raises `ValueError` for a day that is not over.
     """
+    await _after(sessions, through)
     books = days = in_a_row = 0
     failed: Exception | None = None
     async for organization_id in behind(sessions, through=through):
@@ -113,16 +117,17 @@ async def recognize_all(sessions: Sessions, *, through: date, progress: Progress
     if failed is not None:
         raise failed
     async with sessions() as session, session.begin():
-        # Nothing comes to a day that is over, so what is done for all books is done.
+        # What comes to a day that is over counts on the next one: what is done for all books is done.
         done = insert(RecognizedDay.__table__).values(day=through)  # type: ignore[attr-defined]
         await (await session.connection()).execute(done.on_conflict_do_nothing())
     return Recognized(books, days)
 
 
 async def last_day_over(sessions: Sessions) -> date:
-    """The last day that is over by the clock of the books."""
+    """The last day that is over by the clock of the books, and of which nothing is left under way."""
     async with sessions() as session:
-        return (await statements.posting_time(session)).astimezone(UTC).date() - timedelta(days=1)
+        settled = await statements.posting_time(session) - UNDER_WAY
+        return settled.astimezone(UTC).date() - timedelta(days=1)
 
 
 async def behind(sessions: Sessions, *, through: date) -> AsyncIterator[UUID]:
@@ -154,16 +159,22 @@ async def first_unrecognized(session: AsyncSession) -> date | None:
 
 async def recognize(sessions: Sessions, organization_id: UUID, *, through: date) -> int:
     """Recognize one book through a day that is over; how many days were posted. Raises `ValueError` for another day."""
-    async with sessions() as session:
-        now = await statements.posting_time(session)
-    if midnight(through + timedelta(days=1)) > now:
-        raise ValueError(f"{through} is not over: it is {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC")
+    now = await _after(sessions, through)
     await catching_up.catch_up(sessions, organization_id)
     posted, more = 0, True
     while more:
         done, more = await catching_up.once_more(sessions, lambda: _next(sessions, organization_id, through, now))
         posted += done
     return posted
+
+
+async def _after(sessions: Sessions, day: date) -> datetime:
+    """The time by the clock of the books. Raises `ValueError` while the day is not over."""
+    async with sessions() as session:
+        now = await statements.posting_time(session)
+    if midnight(day + timedelta(days=1)) > now:
+        raise ValueError(f"{day} is not over: it is {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC")
+    return now
 
 
 async def _next(sessions: Sessions, organization_id: UUID, through: date, now: datetime) -> tuple[int, bool]:

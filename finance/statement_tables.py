@@ -170,6 +170,7 @@ class ReconciliationException(SQLModel, table=True):
 
     `amount` is signed, in minor units of `currency` (USDC: atomic units), what is missing or too much here.
     `here` and `there` are what each side says, for a person. An adjustment is what was proposed: debit, credit, cents.
+    `opened_at` is when it became open for the last time; numbers that change do not open what is open.
     """
 
     __tablename__ = "exceptions"
@@ -200,6 +201,7 @@ class ReconciliationException(SQLModel, table=True):
     operation_id: UUID | None = column(Uuid, null=True)
     occurred_at: datetime = time()
     first_seen_at: datetime = time()
+    opened_at: datetime = time()
     last_seen_at: datetime = time()
     updated_at: datetime = time()
 

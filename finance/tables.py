@@ -69,7 +69,7 @@ class Recognition(SQLModel, table=True):
 
 
 class RecognizedDay(SQLModel, table=True):
-    """A day through which every book was recognized when it was over. Insert-only."""
+    """A day through which every book was recognized once it was over; what came late counts later. Insert-only."""
 
     __tablename__ = "recognized_days"
     __table_args__: ClassVar[Any] = ({"schema": SCHEMA},)

@@ -182,7 +182,7 @@ def _paid(seen: Visit, receipt: Receipt) -> Paid:
     due = seen.quote.price_cents - receipt.discount_cents + receipt.tax_cents
     return Paid(
         receipt_id=external("receipt", receipt.id),
-        receipt_href=f"{external('payatt', receipt.attempt_id)}/receipt",
+        receipt_href=f"/pay/{external('payatt', receipt.attempt_id)}/receipt",
         discount_cents=receipt.discount_cents,
         tax_cents=receipt.tax_cents,
         total_cents=receipt.total_cents,

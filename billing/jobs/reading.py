@@ -22,10 +22,11 @@ from billing.refusals import Refusal, Refused
 JOB_PREFIX: Final = "job"
 
 # The states stand here as in the indexes of open jobs, which are few. What was made already waits for credits that are
-# frozen, not for its deadline.
+# frozen, not for its deadline: a worker that lives moves its next try on.
 _DEADLINE_PASSED: Final = text("""
-    SELECT min(deadline) FROM billing.jobs
-    WHERE state IN ('queued', 'running') AND result_digest IS NULL AND deadline < :now""")
+    SELECT min(late) FROM (SELECT CASE WHEN result_digest IS NULL THEN deadline ELSE next_try_at END AS late
+                           FROM billing.jobs WHERE state IN ('queued', 'running')) AS open
+    WHERE late < :now""")
 
 
 def fingerprint(asked: Mapping[str, Any]) -> bytes:

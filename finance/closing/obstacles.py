@@ -99,11 +99,7 @@ _COUNTED: Final = (
     ),
 )
 
-# What nobody ever decided about waits since it was found first, however its numbers change. After a decision it is only
-# told by the last change whether it was opened again, or proposed.
-_UNACKNOWLEDGED: Final = text("""
-    SELECT min(CASE WHEN holder IS NULL THEN first_seen_at ELSE updated_at END) FROM finance.exceptions
-    WHERE state IN (:open, :proposed)""")
+_UNACKNOWLEDGED: Final = text("SELECT min(opened_at) FROM finance.exceptions WHERE state IN (:open, :proposed)")
 
 
 async def standing(session: AsyncSession, period: Period) -> list[Obstacle]:
@@ -125,8 +121,7 @@ async def standing(session: AsyncSession, period: Period) -> list[Obstacle]:
 async def unacknowledged_since(session: AsyncSession) -> datetime | None:
     """Since when the oldest exception waits that nobody has acknowledged or resolved; none when there is none.
 
-    One that somebody had decided about waits since it was opened again or its numbers changed, a proposal since it was
-    made; any other since it was found first.
+    It waits since it was opened, or opened again, however its numbers change; a proposal has not ended that.
     """
     known = {"open": ExceptionState.OPEN, "proposed": ExceptionState.PROPOSED}
     found: datetime | None = (await (await session.connection()).execute(_UNACKNOWLEDGED, known)).scalar_one()

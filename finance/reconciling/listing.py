@@ -104,6 +104,7 @@ def _new(found: Found, now: datetime) -> ReconciliationException:
         state=ExceptionState.OPEN,
         occurred_at=found.occurred_at,
         first_seen_at=now,
+        opened_at=now,
         last_seen_at=now,
         updated_at=now,
     )
@@ -114,7 +115,7 @@ def _again(row: ReconciliationException, found: Found, now: datetime) -> bool:
     changed = (row.finding, row.amount) != (found.finding.value, found.amount)
     again = row.state == ExceptionState.GONE or (changed and row.state != ExceptionState.OPEN)
     if again:
-        row.state, row.adjustment = ExceptionState.OPEN, without_proposal(row.adjustment)
+        row.state, row.opened_at, row.adjustment = ExceptionState.OPEN, now, without_proposal(row.adjustment)
     if again or changed:
         row.updated_at = now
     row.finding, row.amount, row.last_seen_at = found.finding.value, found.amount, now
@@ -131,7 +132,7 @@ def _too_many(row: ReconciliationException, now: datetime) -> bool:
     """The line fits by itself now: what was posted for it is to be taken back. Whether it is open again by that."""
     if row.state in STANDING and row.amount == 0:  # somebody may know of that already, or propose it
         return False
-    row.state, row.adjustment = ExceptionState.OPEN, without_proposal(row.adjustment)
+    row.state, row.opened_at, row.adjustment = ExceptionState.OPEN, now, without_proposal(row.adjustment)
     row.finding, row.amount, row.updated_at = Finding.DIFFERENT, 0, now
     row.here = {**row.here, "adjusted": (row.adjustment or {}).get("posted", {})}
     return True

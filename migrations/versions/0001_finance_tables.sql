@@ -72,6 +72,7 @@ CREATE TABLE finance.exceptions (
   operation_id UUID,
   occurred_at TIMESTAMP WITH TIME ZONE NOT NULL,
   first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL,
+  opened_at TIMESTAMP WITH TIME ZONE NOT NULL,
   last_seen_at TIMESTAMP WITH TIME ZONE NOT NULL,
   updated_at TIMESTAMP WITH TIME ZONE NOT NULL,
   PRIMARY KEY (id),

@@ -70,7 +70,7 @@ GRANT UPDATE (payout_id) ON finance.statement_lines TO purser_run;
 GRANT UPDATE (known_as) ON finance.bank_lines TO purser_run;
 GRANT UPDATE (amount_cents, status, reconciliation_status, arrives_on, read_at) ON finance.statement_payouts TO purser_run;
 GRANT UPDATE (finding, amount, here, there, state, reason, adjustment, holder, holder_key, approver, approver_key,
-  operation_id, last_seen_at, updated_at) ON finance.exceptions TO purser_run;
+  operation_id, opened_at, last_seen_at, updated_at) ON finance.exceptions TO purser_run;
 -- A challenge proves nothing once it has expired: this role may delete it.
 GRANT UPDATE (used_at), DELETE ON billing.sign_in_challenges TO purser_run;
 GRANT SELECT ON public.alembic_version TO purser_run;

@@ -68,3 +68,9 @@ async def test_a_job_that_was_made_in_time_and_waits_for_frozen_credits_is_not_o
     await work(shop)
     assert (await shop.job(job)).state == JobState.RUNNING
     assert await overdue_s(shop) == 0
+    shop.moved += timedelta(minutes=30)
+    assert await overdue_s(shop) > 29 * 60 - 1, "no worker asks whether they are free"
+    await freezing.unfreeze(shop.sessions, job.organization_id, **known)
+    await work(shop)
+    assert (await shop.job(job)).state == JobState.COMPLETED
+    assert await overdue_s(shop) == 0

@@ -79,8 +79,8 @@ async def test_what_is_in_the_way_of_a_close_is_named_with_what_to_do(october, r
     await october.owner.execute(LETTER)
     await october.owner.execute(
         "INSERT INTO finance.exceptions (id, source, subject, finding, amount, currency, here, there, state,"
-        " occurred_at, first_seen_at, last_seen_at, updated_at) VALUES (gen_random_uuid(), 'bank', 'po_1',"
-        " 'missing_there', 5, 'usd', '{}', '{}', 'open', '2026-10-31', now(), now(), now())"
+        " occurred_at, first_seen_at, opened_at, last_seen_at, updated_at) VALUES (gen_random_uuid(), 'bank', 'po_1',"
+        " 'missing_there', 5, 'usd', '{}', '{}', 'open', '2026-10-31', now(), now(), now(), now())"
     )
     said = await run("close", "2026-10", "--reason", "the month is over")
     await october.owner.execute("DELETE FROM webhooks.letters")

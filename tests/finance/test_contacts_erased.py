@@ -71,7 +71,7 @@ def planted(contact):
         "finance.exceptions": {
             "source": "bank", "subject": contact[:8], "finding": "different", "amount": 1, "currency": "usd",
             "here": spelt, "there": spelt, "state": "gone", "reason": said, "occurred_at": AT, "first_seen_at": AT,
-            "last_seen_at": AT, "updated_at": AT,
+            "opened_at": AT, "last_seen_at": AT, "updated_at": AT,
         },
         "finance.imports": {
             "kind": "bank", "name": f"{contact}.csv", "digest": "\\x00", "lines": 1, "holder": "pytest",

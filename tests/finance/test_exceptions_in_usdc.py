@@ -14,8 +14,8 @@ ATOMIC = -150_005_000
 """150.005 USDC that the books have and the chain has not: half a cent of it moves no dollars."""
 MADE = """
     INSERT INTO finance.exceptions (id, source, subject, finding, amount, currency, here, there, state, occurred_at,
-      first_seen_at, last_seen_at, updated_at)
-    VALUES ($1, 'chain', $2, 'different', $3, 'usdc', '{}', '{}', 'open', $4, $4, $4, $4)"""
+      first_seen_at, opened_at, last_seen_at, updated_at)
+    VALUES ($1, 'chain', $2, 'different', $3, 'usdc', '{}', '{}', 'open', $4, $4, $4, $4, $4)"""
 MOVED = """
     SELECT o.cause, t.debit, t.credit, t.amount, t.currency FROM ledger.operations AS o
     JOIN ledger.transfers AS t USING (lane, organization_id, seq) WHERE o.id = $1 ORDER BY t.currency DESC"""

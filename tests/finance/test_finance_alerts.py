@@ -170,10 +170,22 @@ async def test_what_was_decided_about_waits_anew_when_it_is_open_again(month: Mo
     assert await measure(month, WAITING) == 0
     await compared(month, -4)
     await month.wait(days=2)
-    assert await measure(month, WAITING) == 2 * DAY
+    await compared(month, -5)
+    assert await measure(month, WAITING) == 2 * DAY, "it was open already"
 
 
-async def test_a_proposal_that_nobody_approves_waits_since_it_was_made(month: Month):
+async def test_what_was_gone_and_comes_back_waits_since_it_is_back(month: Month):
+    await compared(month, -3)
+    await month.wait(days=1)
+    await compared(month)
+    await month.wait(days=90)
+    await compared(month, -3)
+    assert await measure(month, WAITING) == 0
+    await month.wait(hours=1)
+    assert await measure(month, WAITING) == HOUR
+
+
+async def test_a_proposal_that_nobody_approves_has_waited_since_it_was_opened(month: Month):
     await month.begin_anew(books=())
     await compared(month, -300)
     await month.wait(days=6)
@@ -183,6 +195,6 @@ async def test_a_proposal_that_nobody_approves_waits_since_it_was_made(month: Mo
         month.books, row.id, account=None, against=None, alone_up_to_cents=10, reason="seen",
         by=Acting(ada.key_id, "Ada"), now=month.now,
     )  # fmt: skip
-    assert await measure(month, WAITING) == 0
-    await month.wait(days=8)
+    assert await said(month, Alarms(), "exceptions_waiting") == []
+    await month.wait(days=2)
     assert await said(month, Alarms(), "exceptions_waiting") == [False]

@@ -50,8 +50,8 @@ async def ran(month, at, *, covered=None):
 async def found(month, source, at):
     await month.owner.execute(
         "INSERT INTO finance.exceptions (id, source, subject, finding, amount, currency, here, there, state,"
-        " occurred_at, first_seen_at, last_seen_at, updated_at)"
-        " VALUES ($1, $2, 'x', 'different', 5, 'usd', '{}', '{}', 'open', $3, $3, $3, $3)",
+        " occurred_at, first_seen_at, opened_at, last_seen_at, updated_at)"
+        " VALUES ($1, $2, 'x', 'different', 5, 'usd', '{}', '{}', 'open', $3, $3, $3, $3, $3)",
         new_id(), source, at,
     )  # fmt: skip
 

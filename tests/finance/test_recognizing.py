@@ -73,6 +73,8 @@ async def test_a_day_is_recognized_once_however_often_and_by_how_many_it_is_aske
 async def test_a_day_that_is_not_over_is_not_recognized(month: Month):
     with pytest.raises(ValueError, match="is not over"):
         await recognizing.recognize(month.books, A, through=month.now.date())
+    with pytest.raises(ValueError, match="is not over"):
+        await recognizing.recognize_all(month.books, through=month.now.date())
 
 
 async def test_what_comes_late_counts_on_the_next_day(month: Month):

@@ -55,6 +55,7 @@ def test_a_bank_debit_is_waited_for_and_granted_when_it_settles(generous_agent, 
     assert "Bank account" in page_of(agent, bought).text
 
 
+@pytest.mark.long
 def test_a_bank_debit_that_is_returned_fails_says_why_and_the_quote_can_be_bought_again(generous_agent, sandbox):
     agent = generous_agent
     quote = agent.quote()
@@ -137,6 +138,7 @@ def test_an_expired_page_is_opened_again_by_the_link_and_can_be_paid(agent, sand
     assert agent.paid_credits() == 500
 
 
+@pytest.mark.long
 def test_an_abandoned_page_says_that_nothing_was_taken_and_leads_back_to_the_same_page(agent, sandbox):
     bought = agent.buy(agent.quote())
     left = page_of(agent, bought, returned="0")
@@ -146,6 +148,7 @@ def test_an_abandoned_page_says_that_nothing_was_taken_and_leads_back_to_the_sam
     assert reread(agent, bought)["state"] == "action_required"
 
 
+@pytest.mark.long
 def test_an_expired_page_of_an_attempt_that_is_over_stays_closed(service, agent, sandbox):
     bought = agent.buy(agent.quote())
     control(sandbox, bought, "expire")

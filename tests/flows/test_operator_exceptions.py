@@ -16,8 +16,8 @@ from tests.service import Database, Operator, data_of, error_of, new_key
 ROOT = "/v1/operator/exceptions"
 MADE = """
     INSERT INTO finance.exceptions (id, source, subject, finding, amount, currency, here, there, state, occurred_at,
-      first_seen_at, last_seen_at, updated_at)
-    VALUES ($1, 'bank', $2, 'different', $3, 'usd', '{}', $4, 'open', $5, $5, $5, $5)"""
+      first_seen_at, opened_at, last_seen_at, updated_at)
+    VALUES ($1, 'bank', $2, 'different', $3, 'usd', '{}', $4, 'open', $5, $5, $5, $5, $5)"""
 
 
 @pytest.fixture(scope="module")

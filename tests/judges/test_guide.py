@@ -73,6 +73,7 @@ def guide(request, version, service, tmp_path):
         yield ask
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stripe", [(STRIPE_CHECKOUT, STRIPE_X402), (STRIPE_CHECKOUT,)])
 def test_the_guide_is_the_same_with_a_native_method_whose_money_is_not_real(guide, stripe):
     before = guide(*stripe, without_native_row=True)
@@ -98,6 +99,7 @@ def test_where_only_a_human_can_pay_besides_the_guide_goes_on_with_a_command_tha
         assert f"--payment-method {STRIPE_CHECKOUT.method_id}" in data["next_command"]
 
 
+@pytest.mark.long
 def test_where_nothing_else_is_offered_the_guide_shows_the_methods(guide):
     data = json.loads(guide(X402, network=BASE))["data"]
     commands = data["checks"]["payments"]["suggested_commands"]
@@ -145,6 +147,7 @@ def stage_of(client, *words):
     return data["stage"], words_of(data["next_command"]), data
 
 
+@pytest.mark.long
 def test_without_a_prompt_the_guide_wants_one(client_of):
     stage, words, data = stage_of(client_of(), "create", "--guide")
     assert (stage, words[0]) == ("prompt_required", "create")

@@ -118,6 +118,7 @@ def test_second_service_on_one_directory_is_refused_by_name(pg: Path, start: Sta
     assert ask(first.facts["url"], "SELECT 1") == [(1,)]
 
 
+@pytest.mark.long
 def test_a_taken_port_is_replaced_unless_it_was_asked_for(pg: Path, start: Start) -> None:
     first = start(pg)
     stop(first)
@@ -179,6 +180,7 @@ def test_the_port_is_known_while_a_service_runs_and_unknown_before_and_after(pg:
     assert running_port(pg) is None
 
 
+@pytest.mark.long
 def test_a_pid_file_that_lies_or_says_that_the_server_stops_gives_no_port(pg: Path, start: Start) -> None:
     server = start(pg)
     assert running_port(pg) == server.port

@@ -117,6 +117,7 @@ def written(path: Path, script: bytes, **facts: Any) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_a_restored_database_is_the_same_down_to_owners_grants_and_rows(
     folder: Path, database: Database, empty: Empty
 ) -> None:

@@ -1,4 +1,4 @@
-"""A small soak in every test run, two larger equal ones in the long one; and the oracle and the plan by themselves."""
+"""A small soak and two larger equal ones in the long run; in every run the oracle and the plan by themselves."""
 
 from __future__ import annotations
 

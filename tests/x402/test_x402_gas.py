@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from billing.packs import X402
 from billing.settlement_states import SettlementState as S
 from tests.service import data_of, error_of
@@ -70,6 +72,7 @@ async def test_without_ether_nobody_is_asked_to_pay(open_till, shared_chain):
     assert await why_unavailable(till) is None
 
 
+@pytest.mark.long
 async def test_a_wallet_that_could_not_pay_what_is_offered_is_as_good_as_empty(open_till, shared_chain):
     key = shared_chain.new_gas_wallet(wei=150_000 * 9 * GWEI)
     till = await open_till(x402_gas_key=key_of(key))
@@ -79,6 +82,7 @@ async def test_a_wallet_that_could_not_pay_what_is_offered_is_as_good_as_empty(o
     assert await why_unavailable(till) == "the wallet that pays gas is empty"
 
 
+@pytest.mark.long
 async def test_a_wallet_that_runs_dry_after_the_claim_withdraws_and_goes_on_when_it_is_filled(till):
     key = await till.claimed_by(till.onchain.payer())
     till.onchain.chain.set_balance(till.native.gas.address, 1)
@@ -110,6 +114,7 @@ async def test_a_payer_is_told_to_wait_while_the_wallet_is_dry(till):
     assert (again.status_code, again.json()["data"]["state"]) == (202, "processing")
 
 
+@pytest.mark.long
 async def test_the_gas_of_an_hour_is_bounded_and_the_payment_waits_for_the_next(till):
     first = await till.bought_by(till.onchain.payer())
     await till.tend()
@@ -125,6 +130,7 @@ async def test_the_gas_of_an_hour_is_bounded_and_the_payment_waits_for_the_next(
     assert till.onchain.received == 2 * DOLLAR
 
 
+@pytest.mark.long
 async def test_an_hours_bound_that_no_payment_fits_ends_as_never_sent(till):
     limit(till, wei_per_hour=GWEI)
     key = await till.claimed_by(till.onchain.payer())
@@ -139,6 +145,7 @@ async def test_an_hours_bound_that_no_payment_fits_ends_as_never_sent(till):
     assert till.onchain.received == 0
 
 
+@pytest.mark.long
 async def test_nothing_is_sent_while_gas_is_dearer_than_allowed(till):
     key = await till.claimed_by(till.onchain.payer())
     limit(till, max_fee_wei=20 * GWEI)
@@ -178,6 +185,7 @@ async def test_gas_is_booked_once_when_it_is_final_by_whoever_comes_first(till):
     assert till.onchain.chain.balance(till.native.gas.address) == ETHER - cost
 
 
+@pytest.mark.long
 async def test_a_gas_price_that_is_no_whole_gwei_is_carried_over(till):
     before = await till.platform()
     cost = 0

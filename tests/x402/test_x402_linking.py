@@ -81,6 +81,7 @@ def test_the_stock_python_client_links_by_itself(
     assert (data["linked"], data["agent_id"]) == (True, agent.agent_id)
 
 
+@pytest.mark.long
 def test_the_stock_javascript_client_links_by_itself(
     chained: httpx.Client, service_on_chain: Service, wallet: LocalAccount, js_client: JavaScriptClient
 ) -> None:
@@ -156,6 +157,7 @@ def test_a_token_that_does_not_hold_is_told_to_be_left_out(
     assert data_of(send(chained, header))["agent_id"] == linked.agent_id
 
 
+@pytest.mark.long
 def test_a_shop_that_presented_the_first_payment_is_out_once_its_wallet_has_signed_in(
     chained: httpx.Client, service_on_chain: Service, onchain: OnChain
 ) -> None:

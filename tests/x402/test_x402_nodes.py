@@ -126,6 +126,7 @@ async def test_a_node_that_dies_after_the_claim_is_waited_for_and_nobody_is_aske
     assert (bought["state"], till.onchain.received) == ("succeeded", DOLLAR)
 
 
+@pytest.mark.long
 async def test_an_unpaid_request_for_a_quote_that_is_being_paid_gets_no_fresh_402(till, bad_node):
     signed_up = await till.client.post(
         "/v1/agent-signups", json={"agent_name": "tester", "runtime": "pytest", "return_token": True}
@@ -181,6 +182,7 @@ async def test_a_transaction_that_never_reached_the_node_is_sent_again_as_it_was
     assert (len(await till.signed(key)), till.onchain.received) == (1, DOLLAR)
 
 
+@pytest.mark.long
 async def test_a_node_that_hides_logs_cannot_make_a_payment_unmade(till, bad_node):
     key = await till.claimed_by(till.onchain.payer())
     till.onchain.token.send(as_signed(till, await till.row(key)).call(TRANSFER_BYTES))

@@ -97,6 +97,7 @@ async def test_who_may_only_read_decides_nothing(holding):
     error_of(await asked(holding, "POST", f"{LIST}/{attempt}/keep", Scope.READ, **body), 403, "SCOPE_MISSING")
 
 
+@pytest.mark.long
 async def test_the_list_is_paged_and_an_unknown_attempt_is_not_found(holding):
     names = [(await held(holding))[1] for _ in range(3)]
     first = data_of(await asked(holding, "GET", f"{LIST}?limit=2", Scope.READ))
@@ -108,6 +109,7 @@ async def test_the_list_is_paged_and_an_unknown_attempt_is_not_found(holding):
     error_of(await asked(holding, "POST", f"{LIST}/{unknown}/keep", Scope.OPERATE, **body), 404, "NOT_FOUND")
 
 
+@pytest.mark.long
 async def test_the_command_line_lists_them_and_knows_the_states(holding):
     _, attempt = await held(holding)
     found = await commands.listing(holding.house, state="held", limit=5, before=None)

@@ -73,6 +73,7 @@ async def test_an_attempt_asks_for_what_was_stored_although_the_treasury_has_mov
     assert patient.till.onchain.received == DOLLAR
 
 
+@pytest.mark.long
 async def test_what_the_client_says_it_accepted_changes_nothing_of_what_is_asked(buyer, payer):
     required, _ = asked(await buyer.buy(quote_id := await buyer.quote()))
     stranger = Account.create().address
@@ -97,6 +98,7 @@ async def test_a_canceled_purchase_takes_no_payment(buyer, payer):
     assert (await buyer.buy(quote_id, key="afresh")).status_code == 402
 
 
+@pytest.mark.long
 async def test_what_is_about_to_be_canceled_is_not_asked_for_any_more(buyer, payer):
     required, attempt_id = asked(await buyer.buy(quote_id := await buyer.quote()))
     buyer.till.database.rows(
@@ -191,6 +193,7 @@ async def test_a_quote_of_another_organization_is_not_there(buyer):
     error_of(await stranger.buy("no id at all"), 404, "NOT_FOUND")
 
 
+@pytest.mark.long
 async def test_an_attempt_is_not_asked_for_where_it_could_not_be_carried_out(buyer, open_till, shared_chain, payer):
     """Another process of the service has no ether for gas."""
     required, _ = asked(await buyer.buy(quote_id := await buyer.quote()))
@@ -202,6 +205,7 @@ async def test_an_attempt_is_not_asked_for_where_it_could_not_be_carried_out(buy
     assert nothing_taken(payer)
 
 
+@pytest.mark.long
 async def test_an_attempt_of_a_chain_that_is_not_taken_any_more_is_not_asked_for(buyer):
     _, attempt_id = asked(await buyer.buy(quote_id := await buyer.quote()))
     buyer.till.database.rows(

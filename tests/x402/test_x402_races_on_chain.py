@@ -42,6 +42,7 @@ async def test_a_payment_that_somebody_else_carries_out_first_is_granted_once_an
     assert till.onchain.chain.balance(till.native.gas.address) == ETHER
 
 
+@pytest.mark.long
 async def test_a_payment_that_is_carried_out_before_ours_in_the_same_block_costs_us_gas_and_nothing_else(till):
     key = await till.claimed_by(till.onchain.payer())
     till.onchain.chain.set_automine(False)
@@ -61,6 +62,7 @@ async def test_a_payment_that_is_carried_out_before_ours_in_the_same_block_costs
     assert await till.native.book_gas(now=till.clock()) == 1
 
 
+@pytest.mark.long
 async def test_a_payment_that_is_carried_out_while_we_look_is_not_said_to_have_failed(open_till, bad_node):
     till = await open_till(x402_rpc_url=bad_node.url)
     key = await till.claimed_by(till.onchain.payer())
@@ -101,6 +103,7 @@ async def test_two_equal_payments_in_one_transaction_each_find_their_own_transfe
     assert [await till.signed(key) for key in keys] == [[], [], []]
 
 
+@pytest.mark.long
 async def test_a_batch_around_our_own_transactions_does_not_take_their_transfers_away(till):
     payer = till.onchain.payer()
     keys = [await till.claimed_by(payer) for _ in range(2)]

@@ -86,6 +86,7 @@ async def test_a_payment_that_vanishes_is_taken_back_and_is_back_when_it_is_sent
     assert (row.reorganizations, till.onchain.received) == (1, DOLLAR)
 
 
+@pytest.mark.long
 async def test_gas_is_booked_as_it_was_paid_in_the_block_that_stayed(till):
     key = await till.bought_by(till.onchain.payer())
     await till.tend()
@@ -113,6 +114,7 @@ async def test_credits_that_were_spent_meanwhile_are_owed_until_the_payment_is_b
     assert (back.spendable, back.owed) == (30, 0)
 
 
+@pytest.mark.long
 async def test_each_time_that_it_vanishes_counts(till):
     key = await till.bought_by(till.onchain.payer())
     await till.tend()
@@ -148,6 +150,7 @@ async def test_a_payment_that_stands_elsewhere_when_we_look_has_only_moved(till)
     assert await till.spendable(key) == 100
 
 
+@pytest.mark.long
 async def test_a_vanished_payment_that_is_carried_out_by_somebody_else_is_back(till):
     key = await till.bought_by(till.onchain.payer())
     await thrown_out(till, key)
@@ -180,6 +183,7 @@ async def test_a_vanished_payment_that_can_never_come_back_stays_taken_back(till
     assert await reversals(till, key) == [("reorganization", "succeeded", 100)]
 
 
+@pytest.mark.long
 async def test_a_final_payment_is_watched_no_more(till):
     key = await till.bought_by(till.onchain.payer())
     till.onchain.chain.mine(SLOTS_IN_AN_EPOCH)

@@ -102,6 +102,7 @@ def test_the_stock_python_client_signs_in_by_itself(
     assert data_of(sign_in_with_python(service_on_chain.url, wallet))["agent_id"] == linked.agent_id
 
 
+@pytest.mark.long
 def test_the_stock_javascript_client_signs_in_by_itself(
     service_on_chain: Service, wallet: LocalAccount, linked: Agent, js_client: JavaScriptClient
 ) -> None:
@@ -132,6 +133,7 @@ def test_a_contracts_wallet_signs_in_by_its_owners_key_and_nobody_elses(
     refused_as(send(chained, header(stranger)), "invalid_siwx_signature")
 
 
+@pytest.mark.long
 def test_an_address_with_delegated_code_is_asked_like_a_contract(
     chained: httpx.Client, onchain: OnChain, wallet: LocalAccount, linked: Agent
 ) -> None:
@@ -279,6 +281,7 @@ def test_where_no_chain_is_asked_a_key_signs_in_and_a_contract_is_told_why_not(
         assert "asks no chain" in error_of(answer, 403, "SIGN_IN_REFUSED")["message"]
 
 
+@pytest.mark.long
 def test_challenges_are_counted_like_sign_ups(start_on_chain: Callable[..., Service]) -> None:
     service = start_on_chain(signups_per_minute=2)
     with service.client() as client:

@@ -185,6 +185,7 @@ async def test_without_a_chain_it_stays_unknown_until_the_facilitator_repeats_it
     assert (await paid_credits(trusting, told), trusting.onchain.received) == (100, DOLLAR)
 
 
+@pytest.mark.long
 async def test_without_a_chain_a_window_that_closed_proves_nothing(trusting, facilitating, payer):
     told = waits(await outcome_lost(trusting, facilitating, "lost_after_settling", trusting.sign(payer)))
     key = settlement_of(trusting, told["payment_attempt_id"])
@@ -194,6 +195,7 @@ async def test_without_a_chain_a_window_that_closed_proves_nothing(trusting, fac
     assert len(facilitating.asked) == asked
 
 
+@pytest.mark.long
 async def test_a_facilitator_that_cannot_be_reached_has_nothing_and_is_asked_again(checked, facilitating, payer):
     told = waits(await outcome_lost(checked, facilitating, "redirects", checked.sign(payer)))
     key = settlement_of(checked, told["payment_attempt_id"])
@@ -271,6 +273,7 @@ async def test_without_a_chain_one_transaction_pays_for_one_payment(trusting, fa
     assert await paid_credits(trusting, told) == 0
 
 
+@pytest.mark.long
 async def test_a_no_although_it_settled_is_found_on_the_chain_and_granted_once(checked, facilitating, payer):
     facilitating.misbehave("lies_failure")
     payment = checked.sign(payer)
