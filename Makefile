@@ -10,6 +10,9 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 # Tests that follow each other share what they start, so each worker begins with one half and takes from the other's.
 PYTEST := $(PY) -m pytest -n 3 --dist worksteal -rs
 
+# Hundreds of processes import the same modules: compiled once, also where the environment says otherwise.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-finance serve buy test run-tests test-long soak bench check-format check-lint check-types check-architecture format lock clean
 

@@ -23,11 +23,13 @@ from finance.statement_tables import BankLine, ExceptionState, Finding, Reconcil
 BANK_LINES_MAX: Final = 500_000
 TRADES_MAX: Final = 100_000
 
-# A person has adjusted the line because the books had nothing for it.
+# A person has decided of the line, for which the books had nothing: that it is known, adjusted, or to be adjusted.
 _SETTLED: Final = exists().where(
     col(ReconciliationException.source) == BANK,
     col(ReconciliationException.subject) == cast(BankLine.id, Text),
-    col(ReconciliationException.state) == ExceptionState.RESOLVED,
+    col(ReconciliationException.state).in_(
+        (ExceptionState.ACKNOWLEDGED, ExceptionState.PROPOSED, ExceptionState.RESOLVED)
+    ),
     col(ReconciliationException.finding) == Finding.MISSING_HERE,
 )
 
@@ -71,11 +73,18 @@ def _trade(act: OperatorAction) -> Expected:
 
 
 async def keep_pairs(session: AsyncSession, paired: Paired) -> None:
-    """Write down what each line of the bank is, where that is sure and new."""
-    for one, line in paired.sure:
-        if line.known_as != one.name:
-            change = update(BankLine).where(col(BankLine.id) == line.line_id)
-            await session.exec(change.values(known_as=one.name))
+    """Write down what each line of the bank is, where that is sure and new.
+
+    What another line was kept as until now is taken from it first: no two lines are the same, not even for a moment.
+    """
+    new = [(one.name, line.line_id) for one, line in paired.sure if line.known_as != one.name]
+    lines_of_bank = (*(line for _, line in (*paired.sure, *paired.guessed)), *paired.lines)
+    kept = {line.known_as for line in lines_of_bank}
+    known_as = col(BankLine.known_as)
+    for name in (name for name, _ in new if name in kept):
+        await session.exec(update(BankLine).where(known_as == name).values(known_as=None))
+    for name, line_id in new:
+        await session.exec(update(BankLine).where(col(BankLine.id) == line_id).values(known_as=name))
 
 
 def first_day(lines_of_bank: Sequence[Booked]) -> date | None:

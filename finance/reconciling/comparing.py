@@ -221,14 +221,18 @@ def payments(uncharged: Iterable[Uncharged], unpaid: Iterable[tuple[str, Line, U
 
 
 def expected(sides: Iterable[PayoutSides]) -> list[Expected]:
-    """The payouts that the bank should have or get: all that did not come back."""
+    """The payouts in usd that the bank should have or get: all that did not come back.
+
+    The amount is what the books hold, for that is what the bank's line is compared with; that the provider says another
+    one is a finding of the payout. Its state and day the provider knows better.
+    """
     found = []
     for one in sides:
-        known = one.there or one.here
-        if known is None or known.status in CAME_BACK:
+        known, booked = one.there or one.here, one.here or one.there
+        if known is None or booked is None or known.status in CAME_BACK or booked.currency != "usd":
             continue
         day = known.arrives_on or known.occurred_at.astimezone(UTC).date()
-        found.append(Expected(one.payout_id, known.amount, known.currency, day, Kind.PAYOUT))
+        found.append(Expected(one.payout_id, booked.amount, booked.currency, day, Kind.PAYOUT))
     return found
 
 
@@ -244,7 +248,7 @@ def bank(paired: Paired, *, today: date, from_day: date, within_days: int) -> Co
     found.extend(
         _of_bank(str(line.line_id), Finding.MISSING_HERE, line.amount, line.booked_on, there=_booked(line))
         for line in paired.lines
-        if line.names_provider
+        if line.names_provider or line.line_id in paired.naming
     )
     return Compared(BANK, matched, found)
 

@@ -2,13 +2,24 @@
 
 Theory of operation
 -------------------
-Four rounds, each with what the one before left over. A line that names what the books have is that, a payout whatever
-its amount. Then a line of exactly the amount, booked within so many days, the nearest days first; a line that names the
-provider is a payout and no trade, and a payout takes such lines first. What then still names the provider and is nearly
-of a payout's amount is taken for it, and last what can be that one payout only, which can be no other line, whatever
-its amount: so a payout that came as another amount is one exception and not two, one for it and one for its line.
-Those two rounds guess. A guess is made anew each time and never kept, and not about a line that a person has settled
-by itself. Whatever the books have is one line at most, and a line is one of them.
+Rounds, each with what the ones before left over. What is found with another amount is not kept, but found anew:
+
+1. A line that names what the books have and is exactly of its amount, and then one that is nearly so and goes the same
+   way. They come before what was kept: an amount may have been the same by chance, a name is not.
+2. What was kept of an earlier run.
+3. A line of exactly the amount, booked within so many days, the nearest days first. A line that names the provider is a
+   payout and no trade, and a payout takes such lines first. A line of another payout is nobody else's, also when that
+   one came back: what it names, or was kept as, is what it is.
+4. A line that names it and goes the same way, of any amount: a test transfer or an instalment names it too, so whatever
+   is of the amount comes first.
+5. What names the provider and is nearly of a payout's amount is taken for it, and last what can be that one payout
+   only, which can be no other line, whatever its amount: so a payout that came as another amount is one exception and
+   not two, one for it and one for its line.
+
+The last round guesses. It waits until the statement is so long that the payout's own line would stand in it, is made
+anew each time, and is not about a line of which a person has decided something. The provider's ids and hashes of
+transactions are nobody else's and name a line of any day; a person's reference may be any word, and names one within
+the days. Whatever the books have is one line at most, and a line is one of them.
 """
 
 from __future__ import annotations
@@ -23,13 +34,14 @@ from typing import Final, TypeAlias
 from uuid import UUID
 
 NEARLY_CENTS: Final = 2000
-"""How far a line may be from its payout and still be guessed to be it: what a bank takes for a transfer."""
+"""How far a line may be from the amount and still be nearly of it: what a bank takes for a transfer."""
 NEARLY_SHARE: Final = 10
-"""And at most a tenth of the payout."""
+"""And at most a tenth of the amount."""
 NAME_LENGTH_MIN: Final = 4
 """A shorter reference may stand in any text by chance: it names nothing."""
-_PROVIDER: Final = re.compile(r"\bstripe\b", re.IGNORECASE)
+_PROVIDER: Final = re.compile(r"\bstripe", re.IGNORECASE)  # banks write it together with what follows
 _PAYOUT: Final = re.compile(r"po_\w+")
+_TRANSACTION: Final = re.compile(r"0x[0-9a-f]{64}")
 _WORD: Final = re.compile(r"[a-z0-9._#/-]+", re.ASCII)
 _EDGES: Final = "._#/-"
 
@@ -59,7 +71,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Booked:
-    """A line of the bank. `known_as`: what it was found to be before. `settled`: a person has adjusted it by itself."""
+    """A line of the bank. `known_as`: what it was found to be before. `settled`: a person has decided what it is."""
 
     line_id: UUID
     booked_on: date
@@ -75,10 +87,15 @@ class Booked:
         return _PROVIDER.search(self.text) is not None
 
     @property
+    def payouts(self) -> frozenset[str]:
+        """Ids of payouts in it, in small letters: many banks write capitals only."""
+        return frozenset(_PAYOUT.findall(self.text.lower()))
+
+    @property
     def words(self) -> frozenset[str]:
         """What it may name: ids of payouts, and each word in small letters, with and without the marks around it."""
         words = _WORD.findall(self.text.lower())
-        return frozenset([*words, *(word.strip(_EDGES) for word in words), *_PAYOUT.findall(self.text)])
+        return frozenset([*words, *(word.strip(_EDGES) for word in words), *self.payouts])
 
 
 Pair: TypeAlias = tuple[Expected, Booked]
@@ -86,21 +103,28 @@ Pair: TypeAlias = tuple[Expected, Booked]
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """`sure` pairs are kept, `guessed` ones differ in amount. What nobody wanted stands in the other two."""
+    """`sure` pairs are kept, `guessed` ones differ in amount. What nobody wanted stands in the other two.
+
+    `naming` are those of the lines left over that name what the books have: an instalment, or a fee for it.
+    """
 
     sure: Sequence[Pair]
     guessed: Sequence[Pair]
     expected: Sequence[Expected] = field(default=())
     lines: Sequence[Booked] = field(default=())
+    naming: frozenset[UUID] = field(default=frozenset())
 
 
 class _Left:
-    """What has no partner yet. `first_day` is where the statement begins."""
+    """What has no partner yet. `first_day` and `last_day` are those of the statement, `names` all that is expected."""
 
-    def __init__(self, expected: Iterable[Expected], lines: Iterable[Booked]) -> None:
+    def __init__(self, expected: Iterable[Expected], lines: Iterable[Booked], within_days: int) -> None:
         self.expected = {one.name: one for one in expected}
         self.lines = {one.line_id: one for one in lines}
+        self.names = frozenset(self.expected)
         self.first_day = min((one.booked_on for one in self.lines.values()), default=date.max)
+        self.last_day = max((one.booked_on for one in self.lines.values()), default=date.min)
+        self.within_days = within_days
 
     def take(self, pairs: Iterable[Pair]) -> list[Pair]:
         """Those of the pairs, in order, whose both halves are still free; they no longer are."""
@@ -114,15 +138,38 @@ class _Left:
 
 def pair(expected: Iterable[Expected], lines: Iterable[Booked], *, within_days: int) -> Paired:
     """Find the line of whatever should be at the bank."""
-    left = _Left(expected, lines)
-    sure = left.take(_known(left))
-    named = left.take(_named(left, within_days))
-    sure += [found for found in named if not _far(*found)]
-    sure += left.take(_exact(left, within_days))
-    guessed = [found for found in named if _far(*found)]
-    guessed += left.take(_nearly(left, within_days))
-    guessed += left.take(_only(left, within_days))
-    return Paired(sure, guessed, list(left.expected.values()), list(left.lines.values()))
+    left = _Left(expected, lines, within_days)
+    named = _named(left)
+    sure = left.take(found for found in named if not _far(*found))
+    guessed = left.take(found for found in named if _near(*found))
+    sure += left.take(_known(left))
+    sure += left.take(_exact(left))
+    guessed += left.take(found for found in named if _same_way(*found))
+    guessed += left.take(_nearly(left))
+    guessed += left.take(_only(left))
+    naming = left.lines.keys() & {line.line_id for _, line in named}
+    return Paired(sure, guessed, list(left.expected.values()), list(left.lines.values()), frozenset(naming))
+
+
+def _named(left: _Left) -> list[Pair]:
+    """Of several lines that name the same, as a fee beside it, first the one that is nearest in amount."""
+    called: dict[str, list[Expected]] = {}
+    for one in left.expected.values():
+        for word in {one.name.lower(), *(word.lower() for word in one.words if len(word) >= NAME_LENGTH_MIN)}:
+            called.setdefault(word, []).append(one)
+    found = [
+        (one, line)
+        for line in left.lines.values()
+        for word in line.words
+        for one in called.get(word, ())
+        if one.currency == line.currency and (_is_id(one, word) or _days(one, line) <= left.within_days)
+    ]
+    return sorted(found, key=lambda pair: (_far(*pair), pair[1].known_as != pair[0].name, _days(*pair), _names(pair)))
+
+
+def _is_id(one: Expected, word: str) -> bool:
+    """Whether it is no word that somebody chose."""
+    return one.kind is Kind.PAYOUT or _TRANSACTION.fullmatch(word) is not None
 
 
 def _known(left: _Left) -> list[Pair]:
@@ -130,31 +177,7 @@ def _known(left: _Left) -> list[Pair]:
     return [(one, line) for one, line in found if one is not None]
 
 
-def _named(left: _Left, within_days: int) -> list[Pair]:
-    """Of several lines that name the same, as a fee beside it, the one that is nearest in amount."""
-    called: dict[str, list[Expected]] = {}
-    for one in left.expected.values():
-        for word in {one.name, *(word.lower() for word in one.words if len(word) >= NAME_LENGTH_MIN)}:
-            called.setdefault(word, []).append(one)
-    found = [
-        (one, line)
-        for line in left.lines.values()
-        for word in line.words
-        for one in called.get(word, ())
-        if _may_be_meant(one, line, within_days)
-    ]
-    return sorted(found, key=lambda pair: (_far(*pair), _days(*pair), _names(pair)))
-
-
-def _may_be_meant(one: Expected, line: Booked, within_days: int) -> bool:
-    """The provider's ids are nobody else's. A person's reference may be: of another amount it must at least be near."""
-    if one.currency != line.currency:
-        return False
-    near = _same_way(one, line) and _days(one, line) <= within_days
-    return one.kind is Kind.PAYOUT or not _far(one, line) or near
-
-
-def _exact(left: _Left, within_days: int) -> list[Pair]:
+def _exact(left: _Left) -> list[Pair]:
     by_amount: dict[tuple[int, str], list[Booked]] = {}
     for line in left.lines.values():
         by_amount.setdefault((line.amount, line.currency), []).append(line)
@@ -162,19 +185,32 @@ def _exact(left: _Left, within_days: int) -> list[Pair]:
         (one, line)
         for one in left.expected.values()
         for line in by_amount.get((one.amount, one.currency), ())
-        if _days(one, line) <= within_days and (one.kind is Kind.PAYOUT or not line.names_provider)
+        if _days(one, line) <= left.within_days
+        and (one.kind is Kind.PAYOUT or not line.names_provider)
+        and not _of_another(left, one, line)
     ]
     return sorted(found, key=lambda pair: (not pair[1].names_provider, _days(*pair), _names(pair)))
 
 
-def _nearly(left: _Left, within_days: int) -> list[Pair]:
-    found = [pair for pair in _possible(left, within_days) if _far(*pair) <= _most(pair[0])]
+def _of_another(left: _Left, one: Expected, line: Booked) -> bool:
+    """Whether the line was kept as what is not expected any more, or names a payout that is not this one.
+
+    A bank may cut the id off, so the beginning of one is not another.
+    """
+    if line.known_as is not None and line.known_as not in left.names:
+        return True
+    payouts = line.payouts
+    return bool(payouts) and not any(one.name.lower().startswith(name) for name in payouts)
+
+
+def _nearly(left: _Left) -> list[Pair]:
+    found = [pair for pair in _possible(left) if _near(*pair)]
     return sorted(found, key=lambda pair: (_far(*pair), _days(*pair), _names(pair)))
 
 
-def _only(left: _Left, within_days: int) -> list[Pair]:
+def _only(left: _Left) -> list[Pair]:
     """Of a payout that came before the statement begins, the line may stand in the one before."""
-    found = _possible(left, within_days)
+    found = _possible(left)
     lines_of = Counter(one.name for one, _ in found)
     payouts_of = Counter(line.line_id for _, line in found)
     return [
@@ -184,17 +220,19 @@ def _only(left: _Left, within_days: int) -> list[Pair]:
     ]
 
 
-def _possible(left: _Left, within_days: int) -> list[Pair]:
-    """Payouts, each with the lines of the provider that may be guessed to be it."""
+def _possible(left: _Left) -> list[Pair]:
+    """Payouts whose days the statement has, each with the lines of the provider that may be guessed to be it."""
     of_provider = [line for line in left.lines.values() if line.names_provider and not line.settled]
     return [
         (one, line)
         for one in left.expected.values()
         for line in of_provider
         if one.kind is Kind.PAYOUT
+        and (left.last_day - one.day).days >= left.within_days
         and one.currency == line.currency
         and _same_way(one, line)
-        and _days(one, line) <= within_days
+        and _days(one, line) <= left.within_days
+        and not _of_another(left, one, line)
     ]
 
 
@@ -206,9 +244,8 @@ def _far(one: Expected, line: Booked) -> int:
     return abs(one.amount - line.amount)
 
 
-def _most(payout: Expected) -> int:
-    """How far a line may be from it."""
-    return min(NEARLY_CENTS, abs(payout.amount) // NEARLY_SHARE)
+def _near(one: Expected, line: Booked) -> bool:
+    return _same_way(one, line) and _far(one, line) <= min(NEARLY_CENTS, abs(one.amount) // NEARLY_SHARE)
 
 
 def _names(pair: Pair) -> tuple[str, str]:

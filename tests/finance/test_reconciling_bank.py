@@ -3,11 +3,12 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import date
+from uuid import UUID
 
 import pytest
 
 from billing.database import snapshot
-from billing.operator_actions import COMMAND_LINE
+from billing.operator_actions import COMMAND_LINE, Acting
 from finance.closing import obstacles
 from finance.periods import Period
 from finance.reconciling import keeping, listing, proving, resolving, running
@@ -81,6 +82,23 @@ class AtBank:
             by=COMMAND_LINE, now=self.month.now,
         )  # fmt: skip
 
+    async def decide(self, subject: str, decision: str) -> None:
+        """Acknowledge it, or propose with a key to resolve what is above the limit."""
+        row = await self.exception(subject)
+        by = Acting(UUID(int=7), "Ada")
+        if decision == "acknowledged":
+            await resolving.acknowledge(self.month.books, row.id, reason="seen", by=by, now=self.month.now)
+        else:
+            await resolving.resolve(
+                self.month.books, row.id, account=None, against=None, alone_up_to_cents=0, reason="seen", by=by,
+                now=self.month.now,
+            )  # fmt: skip
+
+    async def kept(self) -> dict[str, str | None]:
+        """What each line of the bank is known as."""
+        rows = await self.month.owner.fetch("SELECT description, known_as FROM finance.bank_lines")
+        return {row["description"]: row["known_as"] for row in rows}
+
     async def balance(self) -> int:
         """Of `bank`, after what was adjusted is proven."""
         async with snapshot(self.month.books) as session:
@@ -133,7 +151,7 @@ async def test_a_trade_without_its_line_is_an_exception_when_its_days_are_over_a
     }  # fmt: skip
     assert await bank.in_the_way() == 2
     assert (await bank.reconcile()).get("opened") is None, "the same once more"
-    await bank.says((8, 9900, "EXCHANGE"), (20, -2500, "eth-1"))
+    await bank.says((8, 9900, "EXCHANGE"), (8, -2500, "eth-1"))
     assert await bank.reconcile() == {"matched": 2, "gone": 2}
     assert (await bank.standing(), await bank.in_the_way()) == ({}, 0)
 
@@ -195,6 +213,32 @@ async def test_a_line_that_was_settled_by_itself_is_not_guessed_to_be_a_payout(b
     assert (await bank.standing())[line][:2] == ("different", 0)
     await bank.resolve(line)
     assert await bank.balance() == 0
+
+
+@pytest.mark.parametrize("decision", ["acknowledged", "proposed"])
+async def test_a_line_of_which_a_person_has_decided_is_not_guessed_to_be_a_payout(bank: AtBank, decision: str):
+    await bank.says((3, 12_300, "STRIPE"), (9, -1000, "RENT"))
+    await bank.reconcile()
+    [line] = await bank.standing()
+    await bank.decide(line, decision)
+    await bank.paid_out("po_1", 50_000)
+    await bank.month.wait(days=BANK_DAYS)
+    assert await bank.reconcile() == {"missing_here": 1, "missing_there": 1, "opened": 1}
+    assert (await bank.exception(line)).state == decision
+
+
+async def test_a_line_that_names_it_is_kept_instead_of_one_that_had_its_amount_by_chance(bank: AtBank):
+    await bank.paid_out("po_A", 50_000)
+    await bank.paid_out("po_B", 50_000)
+    await bank.says((3, 50_000, "RENT BACK"), (4, 50_000, "STRIPE"))
+    assert await bank.reconcile() == {"matched": 2}
+    assert await bank.kept() == {"RENT": None, "RENT BACK": "po_B", "STRIPE": "po_A"}
+    await bank.says((5, 50_000, "STRIPE PO_A"), (6, 50_000, "STRIPE PO_B"))
+    assert await bank.reconcile() == {"matched": 2, "missing_here": 1, "opened": 1}
+    assert await bank.kept() == {
+        "RENT": None, "RENT BACK": None, "STRIPE": None, "STRIPE PO_A": "po_A", "STRIPE PO_B": "po_B",
+    }  # fmt: skip
+    assert await bank.reconcile() == {"matched": 2, "missing_here": 1}
 
 
 async def test_what_was_sold_before_the_statement_begins_is_not_looked_for(bank: AtBank):

@@ -93,14 +93,18 @@ def booked(number: int, amount: int, text: str = "STRIPE", *, days: int = 0, **k
     return Booked(UUID(int=number), DAY + timedelta(days=days), amount, "usd", text, **known)
 
 
+RENT = booked(99, -90_000, "RENT", days=40)
+"""The statement goes on, so that nothing is still to come."""
+
+
 def require_pairs(expected, lines, *, sure, guessed):
     """These pairs are found, in whatever order the two sides are told, and the rest is left over."""
     for ours, theirs in ((expected, lines), (expected[::-1], lines[::-1])):
-        paired = pair(ours, theirs, within_days=5)
+        paired = pair(ours, [*theirs, RENT], within_days=5)
         assert {(one.name, line.line_id.int) for one, line in paired.sure} == sure
         assert {(one.name, line.line_id.int) for one, line in paired.guessed} == guessed
         assert len(paired.expected) == len(expected) - len(sure) - len(guessed)
-        assert len(paired.lines) == len(lines) - len(sure) - len(guessed)
+        assert len(paired.lines) == len(lines) + 1 - len(sure) - len(guessed)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +169,9 @@ HASH = "0x" + "a7" * 32
         ([trade("a", 99), trade("b", 99, 3)], [booked(1, 99, "x", days=3, known_as="a")], {("a", 1)}, set()),
         ([trade("a", 99), payout("po_1", 99)], [booked(1, 99), booked(2, 99, "x")], {("po_1", 1), ("a", 2)}, set()),
         ([trade("a", 99), trade("b", 99, word="USDC-2")], [booked(1, 99, "OUT USDC-2.")], {("b", 1)}, set()),
-        ([trade("a", 99, word="USDC-1")], [booked(1, 99, "x"), booked(2, 99, "usdc-1", days=9)], {("a", 2)}, set()),
+        ([trade("a", 99, word="USDC-1")], [booked(1, 99, "x"), booked(2, 99, "usdc-1", days=5)], {("a", 2)}, set()),
+        ([trade("a", 99, word="wire")], [booked(1, 99, "WIRE", days=6)], set(), set()),
+        ([trade("a", 99, word=HASH)], [booked(1, 99, HASH, days=60)], {("a", 1)}, set()),
         ([trade("a", 99, word=HASH)], [booked(1, 99, "x"), booked(2, 99, f"({HASH.upper()})")], {("a", 2)}, set()),
         ([trade("a", 99, word="USDC-1")], [booked(1, 80, "USDC-1", days=5)], set(), {("a", 1)}),
         ([trade("a", 99, word="USDC-1")], [booked(1, 80, "USDC-1", days=6)], set(), set()),
@@ -178,6 +184,88 @@ HASH = "0x" + "a7" * 32
 )  # fmt: skip
 def test_a_trade_is_a_line_of_its_amount_near_its_day_and_rather_one_that_names_it(trades, lines, sure, guessed):
     require_pairs(trades, lines, sure=sure, guessed=guessed)
+
+
+@pytest.mark.parametrize(
+    ("expected", "lines", "sure", "guessed"),
+    [
+        # A fee, a test transfer or an instalment names it too.
+        ([payout("po_A", 500)], [booked(1, 500, "ACH"), booked(2, -25, "FEE po_A")], {("po_A", 1)}, set()),
+        ([trade("S-17", 500)], [booked(1, 1, "TEST S-17"), booked(2, 500, "WIRE")], {("S-17", 2)}, set()),
+        ([trade("S-17", 500)], [booked(1, 300, "S-17"), booked(2, 200, "S-17")], set(), {("S-17", 1)}),
+        ([trade("S-17", 500)], [booked(1, 490, "S-17"), booked(2, 500, "WIRE")], set(), {("S-17", 1)}),
+        ([payout("po_A", 500)], [booked(1, -25, "FEE po_A")], set(), set()),
+        # What was kept had the amount by chance.
+        ([payout("po_A", 500)], [booked(1, 500, "RENT BACK", known_as="po_A"), booked(2, 500, "STRIPE po_A")],
+         {("po_A", 2)}, set()),
+        ([payout("po_A", 500)], [booked(1, 500, "po_A", days=3, known_as="po_A"), booked(2, 500, "po_A")],
+         {("po_A", 1)}, set()),
+        ([trade("ref-1", -2000)], [booked(1, -2000, "COFFEE", known_as="ref-1"), booked(2, -2060, "ref-1", days=5)],
+         set(), {("ref-1", 2)}),
+        ([trade("ref-1", -2000)], [booked(1, -2000, "COFFEE", known_as="ref-1"), booked(2, -2060, "ref-1", days=6)],
+         {("ref-1", 1)}, set()),
+        ([trade("S-17", 500)], [booked(1, 500, "WIRE", known_as="S-17"), booked(2, 1, "TEST S-17")],
+         {("S-17", 1)}, set()),
+        # The payout po_A came back, and po_B tries again.
+        ([payout("po_B", 500)], [booked(1, 500, "STRIPE po_A")], set(), set()),
+        ([payout("po_B", 500)], [booked(1, 500, known_as="po_A")], set(), set()),
+        ([payout("po_B", 500)], [booked(1, 500, "STRIPE po_A"), booked(2, 500, days=4)], {("po_B", 2)}, set()),
+        ([payout("po_B", 500)], [booked(1, 497, "STRIPE po_A")], set(), set()),
+        ([payout("po_1NXabcd", 500)], [booked(1, 500, "STRIPE PO_1NXAB")], {("po_1NXabcd", 1)}, set()),
+        # Banks write capitals, and words together.
+        ([payout("po_1Nx", 500), payout("po_1Ny", 500)], [booked(1, 500, "STRIPEPAYOUT PO_1NY", days=9)],
+         {("po_1Ny", 1)}, set()),
+        ([payout("po_1", 500)], [booked(1, 497, "STRIPEPAYOUT")], set(), {("po_1", 1)}),
+    ],
+)  # fmt: skip
+def test_a_name_counts_before_what_was_kept_and_an_exact_amount_before_a_far_one(expected, lines, sure, guessed):
+    require_pairs(expected, lines, sure=sure, guessed=guessed)
+
+
+@pytest.mark.parametrize(("ends", "guessed"), [(4, 0), (5, 1)])
+@pytest.mark.parametrize("amount", [90, 497])
+def test_no_payout_is_guessed_that_may_still_come_by_itself(ends, guessed, amount):
+    paired = pair([payout("po_feb", 500)], [booked(1, amount), booked(2, -5, "RENT", days=ends)], within_days=5)
+    found = comparing.bank(paired, today=DAY + timedelta(days=4), from_day=DAY, within_days=5).found
+    assert len(paired.guessed) == guessed
+    assert [(one.subject, one.finding, one.amount) for one in found] == [
+        ("po_feb", DIFFERENT, amount - 500) if guessed else (str(UUID(int=1)), HERE, amount)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("expected", "line"),
+    [
+        (payout("po_A", 500), booked(2, -25, "FEE po_A")),
+        (trade("S-17", 500), booked(2, 200, "S-17 2/2", days=5)),
+        (trade("S-17", 500), booked(2, -25, "FEE S-17")),
+    ],
+)
+def test_a_line_left_over_that_names_what_the_books_have_is_missing_here(expected, line):
+    def found(*lines: Booked) -> list[tuple[str, Finding, int]]:
+        paired = pair([expected], [*lines, RENT], within_days=5)
+        compared = comparing.bank(paired, today=DAY, from_day=DAY, within_days=5)
+        return [(one.subject, one.finding, one.amount) for one in compared.found]
+
+    assert found(booked(1, 500, "ACH"), line) == [(str(UUID(int=2)), HERE, line.amount)]
+    assert found(booked(1, 500, "ACH"), booked(2, line.amount, "SHOP")) == []
+
+
+def test_the_bank_is_compared_with_what_the_books_hold_and_in_their_currency():
+    sides = [
+        PayoutSides("po_1", OURS, THEIRS._replace(amount=450), None, None, due=True),
+        PayoutSides("po_2", None, THEIRS._replace(amount=300), None, None, due=True),
+        PayoutSides("po_3", OURS._replace(currency="eur"), THEIRS._replace(currency="eur"), None, None, due=True),
+        PayoutSides("po_4", OURS, THEIRS._replace(status="failed"), None, None, due=True),
+        PayoutSides("po_5", OURS._replace(amount=200), None, None, None, due=True),
+    ]
+    later = [one._replace(there=one.there and one.there._replace(arrives_on=DAY + timedelta(days=2))) for one in sides]
+    expected = comparing.expected(later)
+    assert [(one.name, one.amount, one.day.day) for one in expected] == [
+        ("po_1", 500, 12), ("po_2", 300, 12), ("po_5", 200, 10),
+    ]  # fmt: skip
+    paired = pair(expected[:1], [booked(1, 500)], within_days=5)
+    assert comparing.bank(paired, today=DAY, from_day=DAY, within_days=5).found == []
 
 
 @pytest.mark.parametrize(
