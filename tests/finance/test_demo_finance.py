@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,10 +10,9 @@ import pytest
 from api.demo.finance import reconciling
 from api.demo.finance.closing import rows_of
 from api.demo.telling import Failed
-from api.running.children import environment, module
+from tests.serving.purser import purser
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 240
 FAULTS = {("bank", "po_1"): ("different", -30, "usd"), ("chain", "place"): ("missing_here", 1_230_000, "usdc")}
 
 
@@ -43,17 +40,7 @@ def test_exactly_the_injected_exceptions_are_taken():
 
 @pytest.mark.long
 def test_the_month_is_closed_and_exported_whatever_the_environment_says(tmp_path):
-    ended = subprocess.run(
-        module("api.cli", "demo-finance"),
-        cwd=tmp_path,
-        env=environment(
-            HOME=os.environ["HOME"], PATH=os.environ["PATH"], PURSER_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none"
-        ),
-        timeout=TIMEOUT_S,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    ended = purser(tmp_path, "demo-finance", PURSER_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "faults, and exactly these were found" in ended.stdout
     assert "no errors: " in ended.stdout
