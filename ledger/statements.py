@@ -198,6 +198,7 @@ async def balance_at(session: AsyncSession, organization_id: UUID, at: datetime)
     """The balance at any time. One that has passed comes from the journal, and there `frozen` and `owed` are 0.
 
     Operations that only fell due by `at` are found behind it: they are posted before anything else that comes later.
+    A time that is only just past can still gain what was being posted then: it has its time before it is committed.
     """
     last = await last_posted(session, organization_id, at)
     if last is None:

@@ -165,6 +165,17 @@ def test_what_ran_out_is_gone_before_anybody_posts_it_and_stays_so_afterwards(op
         assert agent.get(BALANCE, at=answered["at"])["limits"] == answered["limits"]
 
 
+def test_the_times_of_the_books_are_told_exactly_so_that_asking_about_one_is_about_that_one(operator, agent):
+    operator.give(agent, 10)
+    for _ in range(5):
+        asked = agent.get(BALANCE)
+        assert agent.get(BALANCE, at=asked["at"])["limits"] == asked["limits"]
+        spent = agent.post("/v1/spends", {"credits": 1, "idempotency_key": new_key()})
+        operation = agent.get(f"/v1/ledger/operations/{spent['operation_id']}")
+        then = agent.get(BALANCE, at=operation["posted_at"])
+        assert (then["at"], then["limits"]) == (operation["posted_at"], operation["limits"])
+
+
 def test_an_operation_is_shown_with_its_entries_and_the_head_of_the_journal(operator, agent):
     given = operator.give(agent, 10, reason="welcome")
     sibling = agent_of(agent.client, agent.post("/v1/agents", {"agent_name": "sibling", "runtime": "pytest"}))

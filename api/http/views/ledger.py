@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from api.http.views.plain import at, at_or_none, expiry, limits, lot_name
+from api.http.views.plain import at, at_or_none, exactly, expiry, limits, lot_name
 from api.http.views.spending import posted_view
 from ledger.chart import BY_CODE
 from ledger.ids import external
@@ -89,8 +89,8 @@ def _of_operation(row: OperationRow) -> dict[str, Any]:
         "kind": row.kind,
         "cause": row.cause,
         "seq": row.seq,
-        "event_at": at(row.happened_at),
-        "posted_at": at(row.posted_at),
+        "event_at": exactly(row.happened_at),
+        "posted_at": exactly(row.posted_at),
         "accounting_date": row.accounting_date.isoformat(),
     }
 
@@ -146,7 +146,7 @@ def balance(book: Book, found: Balance, moment: datetime) -> dict[str, Any]:
     """What could be spent at a time that has passed."""
     return {
         "organization_id": external("org", book.organization_id),
-        "at": at(moment),
+        "at": exactly(moment),
         "limits": limits(found),
     }
 

@@ -18,6 +18,11 @@ def at(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def exactly(moment: datetime) -> str:
+    """`at` with microseconds, as the books count: a time of theirs that is asked about again is the same time."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
 def at_or_none(moment: datetime | None) -> str | None:
     """`at`, or none."""
     return at(moment) if moment is not None else None
