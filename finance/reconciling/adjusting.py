@@ -36,11 +36,14 @@ class Proposal:
         """What is at stake, for the limit above which a second one must agree: rounded up."""
         return abs(self.amount) if self.currency == "usd" else -(-abs(self.amount) // _CENT)
 
-    def transfers(self) -> tuple[Transfer, ...]:
-        """What is posted. Empty only for nothing."""
+    def transfers(self, before: int = 0) -> tuple[Transfer, ...]:
+        """What is posted, where `before` went into `account` already. Empty only for nothing.
+
+        The dollars of USDC are those of the whole: parts of a cent would add up to another one.
+        """
         if self.currency == "usd":
             return (_moved(self.account, self.against, self.amount, usd),) if self.amount else ()
-        cents = abs(self.amount) // _CENT * (1 if self.amount > 0 else -1)
+        cents = _at_par(before + self.amount) - _at_par(before)
         tokens = (_moved(self.account, "conversion_usdc", self.amount, usdc),) if self.amount else ()
         return tokens + ((_moved("conversion", self.against, cents, usd),) if cents else ())
 
@@ -52,6 +55,11 @@ class Proposal:
     def parse(cls, kept: dict[str, Any]) -> Self:
         """What `as_json` made."""
         return cls(**kept)
+
+
+def _at_par(atomic: int) -> int:
+    """In cents, towards zero."""
+    return abs(atomic) // _CENT * (1 if atomic > 0 else -1)
 
 
 def _moved(account: str, against: str, amount: int, money: Any) -> Transfer:

@@ -23,6 +23,7 @@ PAYOUTS: Final = "stripe_payouts"
 BANK: Final = "bank"
 CAME_BACK: Final = frozenset({"failed", "canceled"})
 NOTHING: Final[Mapping[str, Any]] = {}
+NO_PAYOUTS: Final[Mapping[str, int]] = {}
 
 
 class Line(NamedTuple):
@@ -221,25 +222,49 @@ def payments(uncharged: Iterable[Uncharged], unpaid: Iterable[tuple[str, Line, U
 
 
 def expected(sides: Iterable[PayoutSides]) -> list[Expected]:
-    """The payouts in usd that the bank should have or get: all that did not come back.
+    """The payouts in usd that the bank should have or get: all of which neither side says that they came back.
 
     The amount is what the books hold, for that is what the bank's line is compared with; that the provider says another
-    one is a finding of the payout. Its state and day the provider knows better.
+    one is a finding of the payout. Its day the provider knows better.
     """
     found = []
     for one in sides:
         known, booked = one.there or one.here, one.here or one.there
-        if known is None or booked is None or known.status in CAME_BACK or booked.currency != "usd":
+        if known is None or booked is None or _is_back(one) or booked.currency != "usd":
             continue
         day = known.arrives_on or known.occurred_at.astimezone(UTC).date()
         found.append(Expected(one.payout_id, booked.amount, booked.currency, day, Kind.PAYOUT))
     return found
 
 
-def bank(paired: Paired, *, today: date, from_day: date, within_days: int) -> Compared:
-    """What the books have at the bank, and its lines. `from_day` is the first of the statement: older is not missed."""
+def came_back(sides: Iterable[PayoutSides]) -> dict[str, int]:
+    """The payouts that came back, in cents by their names in small letters. A state that says so never changes."""
+    booked = ((one.payout_id.lower(), one.here or one.there) for one in sides if _is_back(one))
+    return {name: side.amount for name, side in booked if side is not None}
+
+
+def _is_back(one: PayoutSides) -> bool:
+    return any(side is not None and side.status in CAME_BACK for side in (one.here, one.there))
+
+
+def bank(
+    paired: Paired,
+    *,
+    today: date,
+    from_day: date,
+    within_days: int,
+    came_back: Mapping[str, int] = NO_PAYOUTS,
+) -> Compared:
+    """What the books have at the bank, and its lines. `from_day` is the first of the statement: older is not missed.
+
+    Lines of a payout that `came_back` are known no more in the books, but for the one by which it came and the one by
+    which it went.
+    """
     found = list(_different((*paired.sure, *paired.guessed)))
     matched = len(paired.sure) + len(paired.guessed) - len(found)
+    of_back, undone = _of_back(paired.lines, came_back)
+    matched += len(undone) // 2
+    ours = (paired.naming | of_back) - undone
     found.extend(
         _of_bank(one.name, Finding.MISSING_THERE, -one.amount, one.day, here=_expected(one))
         for one in paired.expected
@@ -248,9 +273,24 @@ def bank(paired: Paired, *, today: date, from_day: date, within_days: int) -> Co
     found.extend(
         _of_bank(str(line.line_id), Finding.MISSING_HERE, line.amount, line.booked_on, there=_booked(line))
         for line in paired.lines
-        if line.names_provider or line.line_id in paired.naming
+        if line.amount and (line.line_id in ours or (line.names_provider and line.line_id not in undone))
     )
     return Compared(BANK, matched, found)
+
+
+def _of_back(lines: Sequence[Booked], came_back: Mapping[str, int]) -> tuple[frozenset[UUID], frozenset[UUID]]:
+    """Lines that name a payout which came back, or were found to be it, and those of them that undo each other."""
+    lines_of: dict[str, list[Booked]] = {}
+    for line in lines:
+        for name in {(line.known_as or "").lower(), *line.payouts} & came_back.keys():
+            lines_of.setdefault(name, []).append(line)
+    undone = set[UUID]()
+    for name, some in lines_of.items():
+        came = next((one for one in some if one.amount == came_back[name]), None)
+        went = next((one for one in some if one.amount == -came_back[name]), None)
+        if came is not None and went is not None:
+            undone |= {came.line_id, went.line_id}
+    return frozenset(line.line_id for some in lines_of.values() for line in some), frozenset(undone)
 
 
 def _different(pairs: Iterable[Pair]) -> Iterator[Found]:

@@ -20,6 +20,8 @@ BYTES_MAX: Final = 64 * 2**20
 """Largest file that is taken over."""
 LINES_MAX: Final = 500_000
 CELL_LENGTH_MAX: Final = 1000
+YEARS: Final = range(2000, 2200)
+"""A day of another year is a mistake, with which a statement would begin or end where it does not."""
 
 _AMOUNT: Final = re.compile(r"(-?)([0-9]{1,13})(?:\.([0-9]{1,2}))?")
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?")
@@ -60,7 +62,7 @@ class Row:
         """A day as `2026-10-31`. Raises `StatementRefused`."""
         text = self.text(*columns)
         try:
-            if _DAY.fullmatch(text):
+            if _DAY.fullmatch(text) and int(text[:4]) in YEARS:
                 return date.fromisoformat(text)
         except ValueError:
             pass
@@ -70,7 +72,7 @@ class Row:
         """A time in UTC as `2026-10-31 08:00:00`. Raises `StatementRefused`."""
         text = self.text(column)
         try:
-            if _MOMENT.fullmatch(text):
+            if _MOMENT.fullmatch(text) and int(text[:4]) in YEARS:
                 return datetime.fromisoformat(text).replace(tzinfo=UTC)
         except ValueError:
             pass

@@ -111,8 +111,10 @@ def _new(found: Found, now: datetime) -> ReconciliationException:
 
 
 def _again(row: ReconciliationException, found: Found, now: datetime) -> bool:
-    """Found again; whether it is open again."""
-    changed = (row.finding, row.amount) != (found.finding.value, found.amount)
+    """Found again; whether it is open again. What is about no amount is another matter once the sides say otherwise."""
+    changed = (row.finding, row.amount) != (found.finding.value, found.amount) or (
+        found.amount == 0 and (row.here, row.there) != (found.here, found.there)
+    )
     again = row.state == ExceptionState.GONE or (changed and row.state != ExceptionState.OPEN)
     if again:
         row.state, row.opened_at, row.adjustment = ExceptionState.OPEN, now, without_proposal(row.adjustment)
@@ -124,8 +126,9 @@ def _again(row: ReconciliationException, found: Found, now: datetime) -> bool:
 
 
 def _adjusted(row: ReconciliationException) -> bool:
-    """Whether something is posted for it, in all."""
-    return any((row.adjustment or {}).get("posted", {}).values())
+    """Whether something is posted for it, in all: in the account that was told. What stands against it is decided."""
+    kept = row.adjustment or {}
+    return bool(kept.get("posted", {}).get(kept.get("account")))
 
 
 def _too_many(row: ReconciliationException, now: datetime) -> bool:

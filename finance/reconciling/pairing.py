@@ -16,10 +16,11 @@ Rounds, each with what the ones before left over. What is found with another amo
    only, which can be no other line, whatever its amount: so a payout that came as another amount is one exception and
    not two, one for it and one for its line.
 
-The last round guesses. It waits until the statement is so long that the payout's own line would stand in it, is made
-anew each time, and is not about a line of which a person has decided something. The provider's ids and hashes of
-transactions are nobody else's and name a line of any day; a person's reference may be any word, and names one within
-the days. Whatever the books have is one line at most, and a line is one of them.
+The last round guesses. It waits until the statement is so long that the payout's own line would stand in it, and until
+no other payout that may still come could have the line. It is made anew each time, and is not about a line of which a
+person has decided something. The provider's ids and hashes of transactions are nobody else's and name a line of any
+day; a person's reference may be any word, and names one within the days. Whatever the books have is one line at most,
+and a line is one of them.
 """
 
 from __future__ import annotations
@@ -116,14 +117,19 @@ class Paired:
 
 
 class _Left:
-    """What has no partner yet. `first_day` and `last_day` are those of the statement, `names` all that is expected."""
+    """What has no partner yet. `names` are those of all that is expected, `first_day` the statement's first.
 
-    def __init__(self, expected: Iterable[Expected], lines: Iterable[Booked], within_days: int) -> None:
+    What is `coming` may still come by itself: the statement has not all of its days. A line of a day that is not over,
+    as one that the bank has planned, does not make it longer.
+    """
+
+    def __init__(self, expected: Iterable[Expected], lines: Iterable[Booked], within_days: int, today: date) -> None:
         self.expected = {one.name: one for one in expected}
         self.lines = {one.line_id: one for one in lines}
         self.names = frozenset(self.expected)
         self.first_day = min((one.booked_on for one in self.lines.values()), default=date.max)
-        self.last_day = max((one.booked_on for one in self.lines.values()), default=date.min)
+        last_day = min(today, max((one.booked_on for one in self.lines.values()), default=date.min))
+        self.coming = frozenset(one.name for one in self.expected.values() if (last_day - one.day).days < within_days)
         self.within_days = within_days
 
     def take(self, pairs: Iterable[Pair]) -> list[Pair]:
@@ -136,9 +142,9 @@ class _Left:
         return taken
 
 
-def pair(expected: Iterable[Expected], lines: Iterable[Booked], *, within_days: int) -> Paired:
+def pair(expected: Iterable[Expected], lines: Iterable[Booked], *, within_days: int, today: date = date.max) -> Paired:
     """Find the line of whatever should be at the bank."""
-    left = _Left(expected, lines, within_days)
+    left = _Left(expected, lines, within_days, today)
     named = _named(left)
     sure = left.take(found for found in named if not _far(*found))
     guessed = left.take(found for found in named if _near(*found))
@@ -204,8 +210,15 @@ def _of_another(left: _Left, one: Expected, line: Booked) -> bool:
 
 
 def _nearly(left: _Left) -> list[Pair]:
-    found = [pair for pair in _possible(left) if _near(*pair)]
-    return sorted(found, key=lambda pair: (_far(*pair), _days(*pair), _names(pair)))
+    """A line that is nearer to a payout which may still come waits for that."""
+    near = [pair for pair in _possible(left) if _near(*pair)]
+    found, waiting = [], set[UUID]()
+    for one, line in sorted(near, key=lambda pair: (_far(*pair), _days(*pair), _names(pair))):
+        if one.name in left.coming:
+            waiting.add(line.line_id)
+        elif line.line_id not in waiting:
+            found.append((one, line))
+    return found
 
 
 def _only(left: _Left) -> list[Pair]:
@@ -216,19 +229,20 @@ def _only(left: _Left) -> list[Pair]:
     return [
         (one, line)
         for one, line in found
-        if lines_of[one.name] == payouts_of[line.line_id] == 1 and one.day >= left.first_day
+        if lines_of[one.name] == payouts_of[line.line_id] == 1
+        and one.day >= left.first_day
+        and one.name not in left.coming
     ]
 
 
 def _possible(left: _Left) -> list[Pair]:
-    """Payouts whose days the statement has, each with the lines of the provider that may be guessed to be it."""
+    """Payouts, each with the lines of the provider that may be guessed to be it."""
     of_provider = [line for line in left.lines.values() if line.names_provider and not line.settled]
     return [
         (one, line)
         for one in left.expected.values()
         for line in of_provider
         if one.kind is Kind.PAYOUT
-        and (left.last_day - one.day).days >= left.within_days
         and one.currency == line.currency
         and _same_way(one, line)
         and _days(one, line) <= left.within_days
@@ -237,7 +251,8 @@ def _possible(left: _Left) -> list[Pair]:
 
 
 def _same_way(one: Expected, line: Booked) -> bool:
-    return (one.amount > 0) == (line.amount > 0)
+    """A line of nothing goes no way."""
+    return one.amount * line.amount > 0
 
 
 def _far(one: Expected, line: Booked) -> int:

@@ -62,9 +62,10 @@ async def resolve(
 ) -> ReconciliationException:
     """Settle it by an adjustment; above `alone_up_to_cents` a key holder proposes that, for a second one to approve.
 
-    `account` is told what was missing, `against` is the other one; without them those of its source. Raises `Refused`:
-    INVALID_ARGUMENTS for accounts that are not to be adjusted, NOT_FOUND, STATE_CONFLICT; the last also for a large one
-    without an operator key.
+    `account` is told what was missing, `against` is the other one; without them those of its source, or where something
+    is posted for it, those. Raises `Refused`: INVALID_ARGUMENTS for accounts that are not to be adjusted, and for
+    another `account` than the one that has what is posted; NOT_FOUND; STATE_CONFLICT, also for a large one without an
+    operator key.
     """
 
     async def resolved() -> ReconciliationException:
@@ -123,10 +124,13 @@ def _same(holder: str, other: str | None) -> bool:
 
 
 def _proposal(row: ReconciliationException, account: str | None, against: str | None) -> Proposal:
-    posted = (row.adjustment or {}).get("posted", {})
+    kept = row.adjustment or {}
+    posted, told = kept.get("posted", {}), kept.get("account")
     # What was posted is taken back, or added to, where it was posted.
-    before = next((code for code in adjusting.ACCOUNTS.get(row.currency, ()) if posted.get(code)), None)
-    account = account or before
+    if posted.get(told):
+        if account not in {None, told}:
+            raise Refused(Refusal.INVALID_ARGUMENTS, f"account is {told}, which was told of it before")
+        account, against = told, against or kept["against"]
     try:
         return adjusting.proposal(
             source=row.source, currency=row.currency, amount=row.amount, account=account, against=against, posted=posted
@@ -140,12 +144,14 @@ async def _post(session: AsyncSession, row: ReconciliationException, act_id: UUI
     kept = _kept(row)
     found = Proposal.parse(kept["proposal"])
     posted = dict(kept["posted"])
-    for transfer in found.transfers():
+    transfers = found.transfers(posted.get(found.account, 0))
+    for transfer in transfers:
         for code, amount in ((transfer.debit, transfer.money.amount), (transfer.credit, -transfer.money.amount)):
             posted[code] = posted.get(code, 0) + amount
     row.state = ExceptionState.RESOLVED
-    row.adjustment = {**kept, "number": kept["number"] + 1, "posted": posted}
-    if not found.transfers():
+    where = {"account": found.account, "against": found.against}
+    row.adjustment = {**kept, "number": kept["number"] + 1, "posted": posted, **where}
+    if not transfers:
         return
     operation = Operation(
         organization_id=PLATFORM,
@@ -153,7 +159,7 @@ async def _post(session: AsyncSession, row: ReconciliationException, act_id: UUI
         scope=SYSTEM_SCOPE,
         key=f"{KEY}{row.id}:{kept['number'] + 1}",
         cause=f"adjustment of {public_id(row.id)} ({row.source} {row.subject}), {_act_name(act_id)}",
-        transfers=found.transfers(),
+        transfers=transfers,
     )
     row.operation_id = operation.id
     await session.flush()

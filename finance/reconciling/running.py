@@ -120,8 +120,15 @@ async def _compared(
     from_day = at_bank.first_day(lines_of_bank)
     if from_day is not None:
         expected = [*comparing.expected(sides), *await at_bank.trades(session)]
-        paired = pairing.pair(expected, lines_of_bank, within_days=bank_days)
-        compared.append(comparing.bank(paired, today=now.date(), from_day=from_day, within_days=bank_days))
+        paired = pairing.pair(expected, lines_of_bank, within_days=bank_days, today=now.date())
+        at_bank_found = comparing.bank(
+            paired,
+            today=now.date(),
+            from_day=from_day,
+            within_days=bank_days,
+            came_back=comparing.came_back(sides),
+        )
+        compared.append(at_bank_found)
     return compared, paired, {"clearing": [account.told()]}
 
 

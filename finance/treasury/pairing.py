@@ -1,7 +1,7 @@
 """Which transfers of a treasury the books explain, of those that no payment and no refund is known for. Pure.
 
-What is left then nobody here knows, or nobody there: a transfer between two treasuries of ours explains itself, a sale
-of USDC explains the transfers of the transaction that it names, or else one of exactly its amount.
+What is left then nobody here knows, or nobody there: a transfer between two treasuries of ours explains itself, the
+sales of USDC that name a transaction explain its transfers, and another sale explains one of exactly its amount.
 """
 
 from __future__ import annotations
@@ -79,9 +79,12 @@ def explained(lines: Sequence[Line], sales: Sequence[Sale]) -> Explained:
     for line in rest:
         if _unknown(line) and not line.incoming:
             open_[line.network, line.transaction_hash].append(line)
+    named = defaultdict[tuple[str, str], list[Sale]](list)
     for sale in sales:
         if sale.transaction_hash is not None:
-            _by_transaction(done, sale, open_.pop((sale.network, sale.transaction_hash), []))
+            named[sale.network, sale.transaction_hash].append(sale)
+    for place, some in named.items():
+        _by_transaction(done, some, open_.pop(place, []))
     for sale in sorted(sales, key=lambda one: one.sold_at):
         if sale.transaction_hash is None:
             _by_amount(done, sale, open_)
@@ -94,14 +97,18 @@ def _unknown(line: Line) -> bool:
     return line.here is None
 
 
-def _by_transaction(done: Explained, sale: Sale, lines: Sequence[Line]) -> None:
-    total = _there(lines)
-    if not lines:
-        done.missing.append(sale)
-    elif total != sale.amount:
-        done.different.append((sale, total))
-    else:
-        done.matched += len(lines)
+def _by_transaction(done: Explained, sales: Sequence[Sale], lines: Sequence[Line]) -> None:
+    """What a transaction took out may be sold in parts: each sale takes its own of it, and the last one the rest."""
+    left = _there(lines)
+    fits = left == sum(sale.amount for sale in sales)
+    for sale in sales:
+        there = left if sale is sales[-1] else min(sale.amount, left)
+        left -= there
+        if not there:
+            done.missing.append(sale)
+        elif there != sale.amount:
+            done.different.append((sale, there))
+    done.matched += len(lines) if fits else 0
 
 
 def _by_amount(done: Explained, sale: Sale, open_: dict[tuple[str, str | None], list[Line]]) -> None:

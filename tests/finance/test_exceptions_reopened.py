@@ -1,5 +1,6 @@
 """What becomes of an adjustment whose line fits by itself later, and what a run tells of what was adjusted."""
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 
@@ -87,3 +88,17 @@ async def test_a_run_tells_what_was_resolved_lately_is_bounded_and_is_created_wh
         [newest, *_] = await listing.runs(session, before=None, limit=1)
     assert not set(listing.LISTS) & set(newest.report)
     assert newest.report["more_resolved"] == 0
+
+
+async def test_another_fault_about_no_amount_is_open_again_and_the_same_one_is_not(month):
+    await month.begin_anew()
+    state = Found(
+        "bank", "po_1", Finding.DIFFERENT, None, 0, "usd", {"status": "paid"}, {"status": "failed"}, month.now
+    )
+    assert (await written(month, state))[0] == 1
+    _, row = await written(month, state)
+    await resolved(month, row)
+    assert (await written(month, state))[0] == 0
+    lines = replace(state, there={"status": "paid", "lines_net_cents": 7})
+    opened, row = await written(month, lines)
+    assert (opened, row.state) == (1, ExceptionState.OPEN)
