@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from api.http.commands import Commands
 from api.http.views.models import CENTS, CREDIT_UNIT_USD, MICRO
-from api.http.views.plain import at, at_or_none, limits, published_head
+from api.http.views.plain import at, at_or_none, exactly, limits, published_head
 from api.http.views.quota import top_up
 from api.outside import PLACEHOLDER
 from billing.job_states import OPEN, JobReason, JobState
@@ -251,7 +251,7 @@ def _receipt(job: Job, capture: OperationRow) -> dict[str, Any]:
         "hold_operation_id": external("op", job.hold_id) if job.hold_id is not None else None,
         "capture_operation_id": external("op", capture.id),
         "charged_at": at(capture.posted_at),
-        "journal": published_head(capture) | {"posted_at": at(capture.posted_at)},
+        "journal": published_head(capture) | {"posted_at": exactly(capture.posted_at)},
     }
 
 

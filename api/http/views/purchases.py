@@ -9,7 +9,7 @@ from typing import Any, Final
 from api.http import calls
 from api.http.commands import Commands, Step, purchase_key, suggestions
 from api.http.views import actions, quotes
-from api.http.views.plain import at, limits, published_head
+from api.http.views.plain import at, exactly, limits, published_head
 from billing.attempts import OPEN_STATES, AttemptState
 from billing.packs import METHODS, STRIPE_X402, X402
 from billing.purchases import Place
@@ -186,7 +186,7 @@ def _credit_event(operation: OperationRow | None, receipt: Receipt | None) -> di
         "credits": receipt.credits,
         "journal_seq": operation.seq,
         "occurred_at": at(operation.happened_at),
-        "posted_at": at(operation.posted_at),
+        "posted_at": exactly(operation.posted_at),
         "accounting_date": operation.accounting_date.isoformat(),
         "available_credits_after": operation.available_after,
         "held_credits_after": operation.held_after,

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from api.http.commands import Commands, suggestions
 from api.http.views.catalog import preferred_method
-from api.http.views.plain import at, at_or_none, limits
+from api.http.views.plain import at, at_or_none, exactly, limits
 from api.http.views.quota import LOW_CREDITS, Outlook, top_up
 from billing.packs import METHODS, Offer
 from billing.principals import Principal
@@ -54,7 +54,7 @@ def position(posted: Posted) -> dict[str, Any] | None:
         return None
     return {
         "seq": posted.seq,
-        "posted_at": at(posted.posted_at),
+        "posted_at": exactly(posted.posted_at),
         "accounting_date": posted.accounting_date.isoformat(),
     }
 
