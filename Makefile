@@ -108,6 +108,7 @@ clean:
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
+# Of what only tests need most modules are never imported: those that are, are compiled then.
 .venv/.test: .venv/.runtime requirements-test.lock
-	@$(PIP) --require-hashes -r requirements-test.lock
+	@$(PIP) --require-hashes --no-compile -r requirements-test.lock
 	@touch $@
