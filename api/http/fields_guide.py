@@ -12,6 +12,8 @@ from api.http.fields_jobs import Prompt
 from ledger.money import AMOUNT_MAX
 
 CREATE: Final = "create"
+PROMPT_IN_ADDRESS_LENGTH_MAX: Final = 4_000
+"""A letter is up to 12 bytes of an address, and the server answers one of 64 KiB with a bare 414."""
 
 
 def _credits(value: Any) -> int:
@@ -21,6 +23,14 @@ def _credits(value: Any) -> int:
     return int(value)
 
 
+def _short(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > PROMPT_IN_ADDRESS_LENGTH_MAX:
+        most = PROMPT_IN_ADDRESS_LENGTH_MAX
+        raise ValueError(f"must have at most {most} characters here; POST /v1/create takes more")
+    return value
+
+
+PromptInAddress = Annotated[Prompt, Field(max_length=PROMPT_IN_ADDRESS_LENGTH_MAX), BeforeValidator(_short)]
 Credits = Annotated[int, Field(ge=1, le=AMOUNT_MAX), BeforeValidator(_credits)]
 
 
@@ -33,7 +43,7 @@ class GuideAsked(Asking):
     operation: Literal["create", "spend"] = "spend"
     credits: Credits | Maybe = None
     model: Text | Maybe = None
-    prompt: Prompt | Maybe = None
+    prompt: PromptInAddress | Maybe = None
     payment_method: MethodId | Maybe = None
 
     @property

@@ -20,6 +20,10 @@ from tests.refused import ON_CHAIN
 SAFE_MAX = 2**53 - 1
 OF_ITEMS_AND_LETTERS = {Refusal.GROUP_REFUSED, Refusal.WEBHOOK_SIGNATURE_INVALID, Refusal.METHOD_NOT_ALLOWED}
 """Given to an item of a batch, to a letter, or by a path rather than by an operation."""
+ADDRESS_BYTES_MAX = 65_000
+"""A little less than what the server reads; it answers a longer one with a 414 that is not ours."""
+BYTES_OF_A_LETTER = 12
+"""Four bytes of UTF-8, each as %F0."""
 
 DOCUMENT: dict[str, Any] = json.loads((served.FOLDER / "openapi.json").read_text(encoding="utf-8"))
 OPERATIONS = {
@@ -100,6 +104,13 @@ def test_no_bound_is_beyond_what_a_double_keeps_and_no_number_that_is_asked_for_
         asked = at.startswith("/components/schemas/") or "/parameters/" in at
         if asked and value.get("type") == "integer" and "/Refusal/" not in at:
             assert {"minimum", "maximum"} <= set(value), at
+
+
+def test_whatever_texts_a_query_may_have_its_address_is_one_that_the_server_reads():
+    for name, operation in OPERATIONS.items():
+        schemas = [asked["schema"] for asked in operation.get("parameters", []) if asked["in"] == "query"]
+        letters = sum(schema.get("maxLength", 0) for schema in schemas)
+        assert letters * BYTES_OF_A_LETTER < ADDRESS_BYTES_MAX, name
 
 
 def test_every_refusal_stands_with_its_status_and_what_follows_from_it():

@@ -2,6 +2,7 @@
 
 import pytest
 
+from api.http.fields_guide import PROMPT_IN_ADDRESS_LENGTH_MAX
 from billing import status
 from billing.packs import X402
 from ledger import ids
@@ -128,6 +129,13 @@ def test_what_the_guide_does_not_understand_is_refused_by_name(http, query, fiel
     assert error["message"].startswith(field)
 
 
+def test_the_longest_prompt_that_the_guide_takes_fits_into_an_address_and_a_longer_one_is_refused_in_words(http):
+    longest = "\U0001f98a" * PROMPT_IN_ADDRESS_LENGTH_MAX
+    assert data_of(http.get(GUIDE, params={"operation": "create", "prompt": longest}))["stage"] == "auth_required"
+    refused = http.get(GUIDE, params={"operation": "create", "prompt": longest + "a"})
+    assert "POST /v1/create takes more" in error_of(refused, 400, "INVALID_ARGUMENTS")["message"]
+
+
 @pytest.mark.parametrize("model", ["nobody.knows", "house.sculptor"])
 def test_a_model_that_cannot_be_ordered_is_the_first_thing_to_know(http, agent, model):
     told = agent.get(GUIDE, **CREATE, model=model)
@@ -192,6 +200,7 @@ def _state_of(database):
     return {row[0]: tuple(row[1:]) for row in database.rows(sums)}
 
 
+@pytest.mark.usefixtures("same_hour")
 def test_the_guide_changes_nothing_in_any_stage(quiet, quiet_http):
     asking = _in_every_stage(quiet.database, quiet_http)
     before = _state_of(quiet.database)
@@ -234,6 +243,7 @@ def _in_every_stage(database, http):
     ]
 
 
+@pytest.mark.usefixtures("same_hour")
 def test_what_the_guide_says_of_caps_is_what_spending_is_refused_with(quiet, quiet_http):
     agent = new_agent(quiet_http)
     give(quiet.database, agent, 50)
