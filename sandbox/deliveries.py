@@ -41,25 +41,28 @@ def targets_of(world: World, event_type: str) -> list[str]:
 def plan(world: World, event_id: str, targets: list[str]) -> None:
     """Make the rows for one new event, as the present mode says."""
     mode, now = world.delivery.mode, world.now()
-    due_at = now
+    due: Json = {"due_at": now}
     if mode == "never":
         return
     if mode == "late":
-        due_at = now + world.delivery.delay_s
+        due = {"due_at": now + world.delivery.delay_s}
     if mode == "shuffled":
-        due_at = _reversed_within_window(world, now)
+        due = _reversed_within_window(world, now)
     for target in targets:
         for _ in range(2 if mode == "twice" else 1):
-            _put(world, {"id": ids.new("dlv"), "event": event_id, "target": target, "attempt": 0, "due_at": due_at})
+            _put(world, {"id": ids.new("dlv"), "event": event_id, "target": target, "attempt": 0, **due})
     world.wake.set()
 
 
-def _reversed_within_window(world: World, now: float) -> float:
-    """Events of one window arrive together at its end, the newest first."""
+def _reversed_within_window(world: World, now: float) -> Json:
+    """Events of one window arrive together at its end, the newest first. It begins with the first of them.
+
+    Windows of the clock would now and then end amid the events of one request.
+    """
     window_s = max(world.delivery.delay_s, 0.05)
-    end = (now // window_s + 1) * window_s
-    waiting = sum(1 for row in world.store.newest_first("delivery") if row["due_at"] > now)
-    return float(end - min(waiting * 0.0001, window_s / 2))
+    waiting = [row["window_ends"] for row in world.store.newest_first("delivery") if row.get("window_ends", 0) > now]
+    end = max(waiting, default=now + window_s)
+    return {"due_at": end - min(len(waiting) * 0.0001, window_s / 2), "window_ends": end}
 
 
 async def pump(world: World) -> None:

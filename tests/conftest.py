@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
+from api.postgres import connection
 from api.settings import Settings
 from api.wiring import House
 
 pytest.register_assert_rewrite("tests.model.rows", "tests.model.world")
 
 from tests import postgres_cluster as cluster  # noqa: E402
+from tests.patience import wait_for_the_next_hour  # noqa: E402
 from tests.service import (  # noqa: E402
     HOST,
     STRIPE_KEY,
@@ -42,6 +45,13 @@ from tests.warm import house_of  # noqa: E402
 # The machine's own file would be read before the folder.
 os.environ.pop("SSL_CERT_FILE", None)
 os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)
+
+# Tests look into databases thousands of times a run: a machine that stalls in the middle of a look has not lost them.
+connection.CONNECT_TIMEOUT_S = 30.0
+
+# What an example takes is the machine's matter: a pause of 200 ms is no failure.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 YOUNG_OBJECTS_MAX = 50_000
 
@@ -91,11 +101,14 @@ def database(new_databases: Callable[[str], Database]) -> Database:
 
 @pytest.fixture(scope="session")
 def service(database: Database) -> Iterator[Service]:
-    """The real service with a worker inside, and a sandbox that delivers letters to it."""
+    """The real service with a worker inside, and a sandbox that delivers letters to it.
+
+    It does not read the list of events besides: what a test keeps back stays so, however long the test takes.
+    """
     port = free_port()
     with (
         sandbox_running(webhook_url=f"http://{HOST}:{port}/webhooks/stripe") as sandbox,
-        service_running(database, sandbox, port=port) as running,
+        service_running(database, sandbox, port=port, events_every_s=0) as running,
     ):
         yield running
 
@@ -120,6 +133,12 @@ def lone_sandbox() -> Iterator[str]:
     """The address of a sandbox that nobody else uses and that delivers no letters."""
     with sandbox_running() as sandbox:
         yield sandbox.url
+
+
+@pytest.fixture
+def same_hour() -> None:
+    """The UTC hour does not end in the middle of the test, nor the day or the month."""
+    wait_for_the_next_hour()
 
 
 @pytest.fixture

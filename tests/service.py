@@ -29,6 +29,7 @@ from api.postgres.server import Server
 from api.wiring import async_url
 from tests import programs
 from tests.documents.judging import judged
+from tests.ports import own_ports
 from tests.programs import started
 
 T = TypeVar("T")
@@ -45,15 +46,20 @@ PURCHASES = {
     CHECKOUT: "/v1/credit-purchases/stripe-checkout-sessions",
     DEPOSIT: "/v1/credit-purchases/stripe-x402-deposits",
 }
-START_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 15.0
-WAIT_S = 10.0
+# They end what would never end, so they are long: a machine that stalls for some seconds fails no test by that.
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 60.0
+ANSWER_S = 60.0
+WAIT_S = 60.0
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, and that nobody else is given."""
+    for port in own_ports():
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            return port
+    raise AssertionError("every port is taken")
 
 
 def until(ask_again: Callable[[], T], *, within_s: float = WAIT_S) -> T:
@@ -138,7 +144,7 @@ class Sandbox:
     def control(self, method: str, path: str, /, **body: Any) -> Any:
         # A body that a GET's handler never reads would make the sandbox hang up in the middle of a long answer.
         sent = body if body or method in {"POST", "PUT"} else None
-        answer = httpx.request(method, f"{self.url}/sandbox/{path}", json=sent, timeout=15)
+        answer = httpx.request(method, f"{self.url}/sandbox/{path}", json=sent, timeout=ANSWER_S)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -168,14 +174,19 @@ class Sandbox:
 
     def sessions(self) -> list[Any]:
         """The newest hundred checkout sessions, as the API lists them."""
-        answer = httpx.get(f"{self.url}/v1/checkout/sessions", params={"limit": 100}, auth=(STRIPE_KEY, ""))
-        return list(answer.json()["data"])
+        return self._listed("checkout/sessions", limit="100")
 
     def event_about(self, event_type: str, thing: str) -> Any:
         """The newest event of a type that names `thing`; none when there is none yet."""
-        query = {"type": event_type, "limit": "100"}
-        answer = httpx.get(f"{self.url}/v1/events", params=query, auth=(STRIPE_KEY, ""))
-        return next((event for event in answer.json()["data"] if thing in json.dumps(event)), None)
+        return next(iter(self.events_about(thing, type=event_type)), None)
+
+    def events_about(self, thing: str, **query: str) -> list[Any]:
+        """Those of the newest hundred events that name `thing`, newest first."""
+        return [event for event in self._listed("events", limit="100", **query) if thing in json.dumps(event)]
+
+    def _listed(self, path: str, **query: str) -> list[Any]:
+        answer = httpx.get(f"{self.url}/v1/{path}", params=query, auth=(STRIPE_KEY, ""), timeout=ANSWER_S)
+        return list(answer.json()["data"])
 
     @contextmanager
     def letters(self, mode: str) -> Iterator[None]:
@@ -214,13 +225,13 @@ class Service:
     def client(self) -> Iterator[httpx.Client]:
         # A connection that was quiet for a while is not used again: the server may be closing it just then.
         limits, hooks = httpx.Limits(keepalive_expiry=2), {"response": [judged]}
-        with httpx.Client(base_url=self.url, timeout=20, limits=limits, event_hooks=hooks) as client:
+        with httpx.Client(base_url=self.url, timeout=ANSWER_S, limits=limits, event_hooks=hooks) as client:
             yield client
 
     def raw(self, request: bytes, *, sent_in: int = 1 << 20) -> httpx.Response:
         """What answers to these bytes, for requests that no proper client would send."""
         port = int(self.url.rpartition(":")[2])
-        with socket.create_connection((HOST, port), timeout=10) as connection:
+        with socket.create_connection((HOST, port), timeout=ANSWER_S) as connection:
             with suppress(ConnectionError):  # the service may answer and hang up before it has read everything
                 for start in range(0, len(request), sent_in):
                     connection.sendall(request[start : start + sent_in])

@@ -1,3 +1,4 @@
+import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,7 +16,8 @@ from billing.judging import Judged
 from billing.tables import ProviderRequestRow
 from ledger import ids
 from rails.rail import CheckoutAction, Fact, PaymentSettled, Reference
-from tests.service import CHECKOUT, STRIPE_KEY, Database, Sandbox, sandbox_running
+from tests.billing.patience import be_patient
+from tests.service import CHECKOUT, HOST, STRIPE_KEY, Database, Sandbox, sandbox_running
 from tests.warm import house_of
 
 
@@ -63,6 +65,20 @@ class Buyer:
 
     async def apply(self, fact: Fact) -> Judged:
         return await fulfillment.apply(self.house.sessions, fact, livemode=False, now=self.house.clock())
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is hurried."""
+    be_patient(monkeypatch.setattr)
+
+
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """An address of this machine that takes no connection, and that nobody else comes to listen at meanwhile."""
+    with socket.socket() as kept:
+        kept.bind((HOST, 0))
+        yield f"http://{HOST}:{kept.getsockname()[1]}"
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from billing.database import Sessions
 from billing.identity import Actor, Buyer
@@ -49,16 +49,17 @@ class Hand:
 
 @dataclass
 class Workshop:
-    """An agent with credits, a desk, and a clock that tests move."""
+    """An agent with credits, a desk, and a clock that only tests move."""
 
     sessions: Sessions
     actor: Actor
     hand: Hand
     moved: timedelta = timedelta()
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def clock(self) -> datetime:
         """The time as tests have moved it."""
-        return datetime.now(UTC) + self.moved
+        return self.began + self.moved
 
     @property
     def buyer(self) -> Buyer:
@@ -73,11 +74,13 @@ class Workshop:
 
     async def due(self) -> list[JobKey]:
         """What a worker would take now; it takes it."""
-        now = self.clock()
-        return [
+        now, found = self.clock(), list[JobKey]()
+        while taken := [
             *await turning.take_due(self.sessions, now=now),
             *await turning.take_orders(self.sessions, most=turning.TAKE_MAX, now=now),
-        ]
+        ]:
+            found += taken  # so many at a time, and what other tests have left may come first
+        return found
 
     async def order(
         self, key: str = "k", *, jobs_per_day: int | None = None, jobs_open: int = 100, **changes: Any
@@ -110,7 +113,7 @@ class Workshop:
     async def give(self, credits_: int) -> None:
         """Give promotional credits."""
         lot = LotOpening(LotCause.PROMOTIONAL, credits_, None, None)
-        key = f"gift:{datetime.now(UTC).timestamp()}"
+        key = f"gift:{uuid4()}"
         gift = Operation(self.actor.organization_id, Kind.GRANT, OPERATOR, key, "gift", lot=lot)
         await self.post(gift)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from sqlmodel import col, select
@@ -168,7 +169,7 @@ async def test_promotional_credits_that_expire_count_from_when_they_were_given(b
     """A page has no time of payment; one that is read late must not grant what has expired already."""
     offering(buyer, credits_expire_after_days=1)
     fact = await given_away(buyer, await buyer.buy(await buyer.quote()))
-    old = replace(fact, occurred_at=fact.occurred_at.replace(year=fact.occurred_at.year - 1))
+    old = replace(fact, occurred_at=fact.occurred_at - timedelta(days=365))
     assert (await buyer.apply(old)).verdict is Verdict.APPLIED
     assert (await spendable(buyer)).promotional == 500
 

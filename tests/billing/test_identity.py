@@ -107,7 +107,7 @@ async def test_an_agent_that_left_something_is_not_taken_over(quiet_house, quiet
 
 async def until_somebody_waits(database):
     query = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    for _ in range(200):
+    for _ in range(3_000):
         if database.rows(query):
             return
         await asyncio.sleep(0.02)

@@ -256,7 +256,7 @@ async def test_the_last_job_of_a_day_is_ordered_once_and_refused_orders_do_not_c
     found = await shop.together(4, lambda: shop.order(str(next(keys)), price=one, jobs_per_day=2))
     limited = [error for error in found if isinstance(error, DailyLimitReached)]
     assert (len(limited), await credits_of(shop)) == (2, (18, 2))
-    tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+    tomorrow = shop.clock().date() + timedelta(days=1)
     assert limited[0].reset_at == datetime.combine(tomorrow, datetime.min.time(), UTC)
 
 

@@ -23,6 +23,12 @@ MADE = Made((PICTURE,))
 KNOWN: dict[str, Any] = {"reason": "looks odd", "by": COMMAND_LINE}
 
 
+@pytest.fixture(scope="module")
+def quiet_database(new_databases):
+    """A database of this module's own: a crew has so many hands, and the orders of other tests would come first."""
+    return new_databases("second_looks")
+
+
 @pytest.fixture
 async def shop(buyer):
     workshop = Workshop(buyer.house.sessions, buyer.actor, Hand([Later()]))

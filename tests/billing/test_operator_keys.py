@@ -24,8 +24,10 @@ MOMENT = timedelta(microseconds=1)
 HEAD = len(TOKEN_PREFIX) + ids.LENGTH
 
 
-async def make(house, *scopes, name="checkout"):
-    return await operator_keys.create(house.sessions, name=name, scopes=scopes or [Scope.SPEND], now=house.clock())
+async def make(house, *scopes, name="checkout", now=None):
+    return await operator_keys.create(
+        house.sessions, name=name, scopes=scopes or [Scope.SPEND], now=now or house.clock()
+    )
 
 
 async def operator_of(house, token, now=None):
@@ -168,7 +170,11 @@ async def test_a_secret_opens_no_other_key(quiet_house):
 
 
 async def test_keys_are_listed_by_pages_and_show_no_secret(quiet_house):
-    made = [await make(quiet_house, name=f"holder {number}") for number in range(3)]
+    now = quiet_house.clock()  # keys of one millisecond have no order
+    made = [
+        await make(quiet_house, name=f"holder {number}", now=now + timedelta(milliseconds=number))
+        for number in range(3)
+    ]
     await operator_keys.revoke(quiet_house.sessions, made[1].key_id, now=quiet_house.clock())
     async with quiet_house.sessions() as session:
         page = await operator_keys.keys(session, after=made[0].key_id, limit=2)

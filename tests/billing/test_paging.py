@@ -17,7 +17,6 @@ from billing.refusals import Refused
 from billing.requests import locked_attempt
 from rails.rail import RailUnavailable, Reference
 from rails.stripe_pages import Page
-from tests.service import free_port
 from webhooks import inbox, paging
 from webhooks.paging import EventPager
 from webhooks.tables import EventCursor, Letter
@@ -193,11 +192,11 @@ async def test_a_cursor_never_goes_back(quiet_house, name):
     assert await cursor(quiet_house, name) == NOW
 
 
-async def test_the_first_run_begins_where_the_oldest_open_attempt_was_made(quiet_house, pager, buyer):
+async def test_the_first_run_begins_where_the_oldest_open_attempt_was_made(quiet_house, pager, buyer, nowhere):
     here, quote = buyer.house, await buyer.quote()
-    nowhere = build(here.settings.model_copy(update={"stripe_api_base": f"http://127.0.0.1:{free_port()}"}))
+    away = build(here.settings.model_copy(update={"stripe_api_base": nowhere}))
     long_ago = here.clock() - timedelta(days=3)
-    buyer.house = replace(here, rails=nowhere.rails, clock=lambda: long_ago)
+    buyer.house = replace(here, rails=away.rails, clock=lambda: long_ago)
     with pytest.raises(Refused):
         await buyer.buy(quote)
     attempt = (await buyer.status(quote)).attempt
@@ -208,4 +207,4 @@ async def test_the_first_run_begins_where_the_oldest_open_attempt_was_made(quiet
         locked = await locked_attempt(session, attempt.organization_id, attempt.id)
         assert locked is not None
         locked.state = AttemptState.FAILED
-    await nowhere.close()
+    await away.close()

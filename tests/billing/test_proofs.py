@@ -14,7 +14,7 @@ from ledger.operations import PLATFORM
 from rails.rail import DepositAction, PaymentSettled, Reference
 from tests.service import CHECKOUT, DEPOSIT
 
-SEEN_WITHIN = 100
+SEEN_WITHIN = 1_200
 
 
 @pytest.fixture(scope="module")

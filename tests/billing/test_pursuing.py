@@ -25,7 +25,7 @@ from rails.rail import (
     ProviderRequest,
     RailUnavailable,
 )
-from tests.service import CHECKOUT, DEPOSIT, STRIPE_KEY, free_port
+from tests.service import CHECKOUT, DEPOSIT, STRIPE_KEY
 
 PATHS = {CHECKOUT: "/v1/checkout/sessions", DEPOSIT: "/v1/payment_intents"}
 TOO_OLD = timedelta(hours=23, minutes=10)
@@ -197,11 +197,11 @@ async def test_a_late_answer_to_a_request_that_was_replaced_changes_nothing_and_
     assert [type(fact) for fact in await rail.look(now_due.session_id)] == [ActionOpen]
 
 
-async def test_a_page_that_is_delivered_too_late_is_refused_and_the_next_one_asked_for(buyer, quiet_sandbox):
+async def test_a_page_that_is_delivered_too_late_is_refused_and_the_next_one_asked_for(buyer, quiet_sandbox, nowhere):
     here, quote = buyer.house, await buyer.quote()
-    nowhere = build(here.settings.model_copy(update={"stripe_api_base": f"http://127.0.0.1:{free_port()}"}))
+    away = build(here.settings.model_copy(update={"stripe_api_base": nowhere}))
     earlier = here.clock() - here.place.offer.checkout_session_ttl + timedelta(minutes=20)
-    buyer.house = replace(here, rails=nowhere.rails, clock=lambda: earlier)
+    buyer.house = replace(here, rails=away.rails, clock=lambda: earlier)
     with pytest.raises(Refused):
         await buyer.buy(quote)
     buyer.house = here
@@ -216,7 +216,7 @@ async def test_a_page_that_is_delivered_too_late_is_refused_and_the_next_one_ask
     found = await buyer.status(quote)
     assert (found.attempt.state, found.attempt.request_number) == ("action_required", 2)
     assert [found.attempt.object_id] == await made_for(quiet_sandbox, attempt)
-    await nowhere.close()
+    await away.close()
 
 
 async def test_a_request_whose_key_is_only_just_too_old_is_left_alone_until_no_call_can_be_under_way(

@@ -275,8 +275,10 @@ async def test_a_refund_that_is_not_signed_is_looked_for_on_chain_and_never_give
     everywhere = sending._Everywhere(provider, chain)
     for days in (1, 30, 200, 400):
         later = partial(operator.add, house.clock(), timedelta(days=days))
-        await looking.look_at_watched(house.sessions, everywhere, livemode=False, clock=later)
-        assert chain.asked[-1] == request.refund_id
+        chain.asked.clear()
+        while (await looking.look_at_watched(house.sessions, everywhere, livemode=False, clock=later))[0]:
+            pass  # what other tests have left is looked at too
+        assert [name for name in chain.asked if name == request.refund_id] == [request.refund_id]
     assert request.refund_id not in provider.asked
     await payment.apply(payment.seen(request))
     async with house.sessions() as session:

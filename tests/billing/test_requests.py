@@ -12,7 +12,6 @@ from billing.refusals import Refusal, Refused
 from billing.requests import RequestId
 from ledger import ids
 from rails.rail import OutcomeUnknown
-from tests.service import free_port
 
 SESSIONS = "/v1/checkout/sessions"
 
@@ -110,17 +109,17 @@ async def test_a_request_older_than_the_provider_keeps_keys_is_never_sent_again(
     assert len(creations(quiet_sandbox)) == 1
 
 
-async def test_a_provider_that_is_not_there_has_certainly_not_taken_the_request(buyer):
+async def test_a_provider_that_is_not_there_has_certainly_not_taken_the_request(buyer, nowhere):
     quote = await buyer.quote()
-    nowhere = build(buyer.house.settings.model_copy(update={"stripe_api_base": f"http://127.0.0.1:{free_port()}"}))
-    here, buyer.house = buyer.house, replace(buyer.house, rails=nowhere.rails)
+    away = build(buyer.house.settings.model_copy(update={"stripe_api_base": nowhere}))
+    here, buyer.house = buyer.house, replace(buyer.house, rails=away.rails)
     with pytest.raises(Refused) as refused:
         await buyer.buy(quote)
     assert refused.value.refusal is Refusal.PAYMENT_METHOD_UNAVAILABLE
     buyer.house = here
     await buyer.buy(quote)
     assert (await buyer.status(quote)).attempt.state == "action_required"
-    await nowhere.close()
+    await away.close()
 
 
 async def test_a_refused_request_fails_its_attempt_for_good_and_the_quote_can_be_bought_with_a_fresh_key(

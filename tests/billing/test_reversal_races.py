@@ -102,16 +102,17 @@ async def test_a_refund_that_is_read_answers_the_request_that_made_it(payment):
 
 
 async def test_absence_is_not_proven_while_a_last_call_may_be_under_way(payment):
-    request, going = await ask(payment, 200), asyncio.Event()
+    request, called, going = await ask(payment, 200), asyncio.Event(), asyncio.Event()
 
     class Slow(Provider):
         async def start_refund(self, request, /):
+            called.set()
             await going.wait()
             return await super().start_refund(request)
 
     provider = Slow()
     first = asyncio.create_task(carry_out(payment, provider, request, later=timedelta(hours=22, minutes=59)))
-    await asyncio.sleep(0.2)
+    await called.wait()
     with pytest.raises(RailUnavailable):
         await carry_out(payment, provider, request, later=timedelta(hours=23, seconds=5))
     going.set()

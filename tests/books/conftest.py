@@ -5,9 +5,16 @@ import pytest
 
 from api.wiring import async_url
 from billing.database import Sessions, sessions
+from tests.billing.patience import be_patient
 from tests.books.books import Owner
 from tests.service import Database
 from tests.warm import engine_of
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is hurried."""
+    be_patient(monkeypatch.setattr)
 
 
 @pytest.fixture(scope="session")

@@ -67,10 +67,11 @@ def essence(answer: Posted) -> tuple[Any, ...]:
 
 
 async def deadlocks(owner_url: str) -> int:
-    """Of the whole server since it began."""
+    """In this database since it was made: in others of the server other tests may want some."""
     connection = await asyncpg.connect(owner_url)
     try:
-        return int(await connection.fetchval("SELECT sum(deadlocks) FROM pg_stat_database"))
+        query = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        return int(await connection.fetchval(query))
     finally:
         await connection.close()
 

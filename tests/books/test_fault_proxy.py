@@ -27,6 +27,7 @@ SHORT_S = 0.4
 KILLS = 6
 FAULTS = 3
 ROUNDS_MAX = 100
+PATIENCE_S = 60.0
 
 
 @pytest.fixture
@@ -73,6 +74,11 @@ async def _until(done, lane, ids, chance):
     return asked, answered
 
 
+async def _breaks(meter, number):
+    """Wait until so many calls had no answer in time."""
+    await asyncio.to_thread(until, lambda: meter.breaks["TimeoutError"] >= number, within_s=PATIENCE_S)
+
+
 async def _same_again(url, asked, answered):
     """Everything once more, past the proxy, in another order and other batches."""
     mixed = random.Random(SEED).sample(asked, len(asked))
@@ -101,7 +107,7 @@ async def test_replies_lost_at_any_moment_leave_every_caller_with_its_answer(boo
     chance = random.Random(SEED)
 
     async def lose():
-        while True:
+        while proxy.replies_lost <= FAULTS:
             proxy.lose_reply()
             await asyncio.sleep(chance.uniform(0.02, 0.2))
             proxy._losing = False  # it may have swallowed half a greeting: that connection leads nowhere
@@ -123,7 +129,7 @@ async def test_connections_cut_at_any_moment_double_nothing_and_lose_nothing(boo
     chance = random.Random(SEED)
 
     async def cut():
-        while True:
+        while meter.breaks.total() <= FAULTS:
             await asyncio.sleep(chance.uniform(0.02, 0.15))
             proxy.cut()
 
@@ -151,13 +157,13 @@ async def test_a_line_on_which_nobody_answers_is_left_for_a_new_one(books, owner
     ids = await new_books(books, 3)
     meter = Meter()
     async with lane_on(proxy.url, meter) as lane:
-        await lane.post(spend(ids[0], "warm"))
+        await insist(lane, [spend(ids[0], "warm")])
+        before = meter.breaks["TimeoutError"]
         proxy.half_open = True
         calling = asyncio.ensure_future(_many_callers(lane, ids, 9, 3, random.Random(SEED)))
-        await asyncio.sleep(SHORT_S * 2.5)  # on the old connection, and then on a new one
+        await _breaks(meter, before + 2)  # on the old connection, and then on a new one
         proxy.half_open = False
         asked, answered = await calling
-    assert meter.breaks["TimeoutError"] > 1
     await _same_again(database.run_url, asked, answered)
     await spent_as_asked(books, owner, [*asked, spend(ids[0], "warm")])
 
@@ -169,13 +175,16 @@ async def test_a_call_that_lives_on_at_the_server_holds_its_book_and_is_waited_f
     slow, other = await new_books(books, 2)
     meter = Meter()
     async with lane_on(proxy.url, meter) as lane:
-        await lane.post(spend(slow, "warm"))
-        async with owner.clock_at("clock_timestamp() FROM pg_sleep(1.2)"):
-            calling = asyncio.ensure_future(lane.post(spend(slow, "late")))
-            await asyncio.sleep(0.1)
-        answer = await calling
-        assert meter.breaks["TimeoutError"] >= 1
-        assert (await lane.post(spend(other, "k"))).outcome is Outcome.POSTED
+        await insist(lane, [spend(slow, "warm")])
+        before = meter.breaks["TimeoutError"]
+        await owner.connection.execute("SELECT pg_advisory_lock(1)")
+        async with owner.clock_at("clock_timestamp() FROM pg_advisory_xact_lock_shared(1)"):
+            calling = asyncio.ensure_future(insist(lane, [spend(slow, "late")]))
+            await _breaks(meter, before + 1)
+        await owner.connection.execute("SELECT pg_advisory_unlock(1)")
+        [answer] = await calling
+        [quick] = await insist(lane, [spend(other, "k")])
+    assert quick.outcome is Outcome.POSTED
     assert answer.outcome is Outcome.POSTED
     await _same_again(database.run_url, [spend(slow, "late")], {answer.operation_id: answer})
     await spent_as_asked(books, owner, [spend(slow, "late"), spend(slow, "warm"), spend(other, "k")])

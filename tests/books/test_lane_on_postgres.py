@@ -20,6 +20,9 @@ from tests.unit.fake_books import Meter
 SEED = 20261121
 SEARCH_S = 4.0
 LONG_SEARCH_S = 40.0
+PATIENCE_S = 120.0
+"""For a machine that stalls: what goes well is over long before."""
+ROUNDS = 60
 
 
 async def test_two_lanes_on_the_same_hot_books_post_each_key_once(books, owner, database):
@@ -48,7 +51,7 @@ async def test_lanes_of_several_processes_post_each_key_once(books, owner, datab
             sys.executable, "-m", "tests.books.lane_process", cwd=ROOT, stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        out, _ = await asyncio.wait_for(running.communicate(json.dumps(asked).encode()), 60)
+        out, _ = await asyncio.wait_for(running.communicate(json.dumps(asked).encode()), PATIENCE_S)
         assert running.returncode == 0
         return [tuple(json.loads(line)) for line in out.splitlines()]
 
@@ -58,36 +61,35 @@ async def test_lanes_of_several_processes_post_each_key_once(books, owner, datab
     await spent_as_asked(books, owner, spends)
 
 
-async def test_a_transaction_that_keeps_one_book_for_seconds_stalls_no_other(books, owner, database):
+async def test_a_transaction_that_keeps_one_book_stalls_no_other_however_long(books, owner, database):
     slow, *others = await new_books(books, 9)
-    keeps_s = 2.5
-    held = asyncio.Event()
+    held, over = asyncio.Event(), asyncio.Event()
 
     async def keep():
         async with books() as session, session.begin():
             await posting.post(session, [grant(slow, "slow", 5)])
             held.set()
-            await asyncio.sleep(keeps_s)
+            await over.wait()
 
     async with lane_on(database.run_url, batch_max=64) as lane:
         await lane.post_all([spend(book, "warm") for book in others])
         keeping = asyncio.ensure_future(keep())
         await held.wait()
         blocked = [asyncio.ensure_future(lane.post(spend(slow, f"b{n}"))) for n in range(200)]
-        began, took, number = time.monotonic(), [], 0
-        while time.monotonic() - began < keeps_s * 0.8:
+        took = []
+        for number in range(ROUNDS):
             sent = time.monotonic()
             await lane.post_all([spend(book, f"k{number}") for book in others])
             took.append(time.monotonic() - sent)
-            number += 1
         assert not any(one.done() for one in blocked)
+        over.set()
         answers = await asyncio.gather(*blocked)
         await keeping
-    assert max(took) < 1.0
+    assert sorted(took)[-3] < 1.0, "two may have met a moment in which the machine stood still"
     assert sorted(took)[len(took) // 2] < 0.2
     assert [answer.seq for answer in answers] == list(range(4, 204))  # opening, grant, the slow one, then all in order
     assert answers[-1].available_after == CREDITS + 5 - 200
-    asked = [spend(book, f"k{n}") for book in others for n in range(number)] + [spend(book, "warm") for book in others]
+    asked = [spend(book, f"k{n}") for book in others for n in range(ROUNDS)] + [spend(book, "warm") for book in others]
     await spent_as_asked(books, owner, [*asked, *(spend(slow, f"b{n}") for n in range(200))])
 
 
@@ -124,23 +126,27 @@ async def _search_for_deadlocks(books, owner, database, *, for_s):
     shared = await new_books(books, 12)
     before = await deadlocks(database.owner_url)
     chance = random.Random(SEED)
-    ends = time.monotonic() + for_s
-    spends = []
+    ends, enough = time.monotonic() + for_s, 5 * for_s
+    spends: list[Operation] = []
+    fulfilled: list[int] = []
+
+    def goes_on():
+        now = time.monotonic()
+        return now < ends or (len(fulfilled) <= enough and now < ends + PATIENCE_S)
 
     async def fulfil(number):
-        n = 0
-        while time.monotonic() < ends:
+        while goes_on():
+            n = len(fulfilled)
             chosen = chance.sample(shared, chance.randint(1, 5))
             async with books() as session, session.begin():
                 answers = await posting.post(session, [grant(book, f"f{number}-{n}", 10) for book in chosen])
                 await asyncio.sleep(chance.uniform(0, 0.03))
             assert {answer.outcome for answer in answers} == {Outcome.POSTED}
-            n += 1
-        return n
+            fulfilled.append(n)
 
     async def buy(lane, name):
         n = 0
-        while time.monotonic() < ends:
+        while goes_on():
             mine = [spend(chance.choice(shared), f"{name}-{n}-{i}") for i in range(chance.choice([1, 1, 5]))]
             spends.extend(mine)
             assert {answer.outcome for answer in await lane.post_all(mine)} == {Outcome.POSTED}
@@ -149,10 +155,10 @@ async def _search_for_deadlocks(books, owner, database, *, for_s):
     meter = Meter()
     async with lane_on(database.run_url, meter) as one, lane_on(database.run_url, meter) as two:
         buyers = [buy(lane, f"{name}{n}") for name, lane in (("one", one), ("two", two)) for n in range(12)]
-        fulfilled = await asyncio.gather(*(fulfil(number) for number in range(6)), *buyers)
+        await asyncio.gather(*(fulfil(number) for number in range(6)), *buyers)
     assert meter.breaks == {}
     assert await deadlocks(database.owner_url) == before
-    assert sum(n for n in fulfilled if n) > 5 * for_s
+    assert len(fulfilled) > enough
     await spent_as_asked(books, owner, spends)
 
 

@@ -25,6 +25,7 @@ GENERIC_PLAN_AFTER = 7
 SMALL = 1_000
 LARGE = 1_000_000
 BOOK_ROWS = 500
+MOMENTS_S = (0.1, 1.0, 10.0)
 
 
 class Scans:
@@ -83,10 +84,14 @@ async def alone(lonely):
         yield both
 
 
-async def post(connection, *operations, wait=False):
+async def outcomes_of(connection, *operations):
     order = posting_order(operations)
-    rows = await connection.fetch(POST, LANE, *columns_of(operations[n] for n in order), wait)
-    outcomes = {row["outcome"] for row in rows}
+    rows = await connection.fetch(POST, LANE, *columns_of(operations[n] for n in order), False)
+    return {row["outcome"] for row in rows}
+
+
+async def post(connection, *operations):
+    outcomes = await outcomes_of(connection, *operations)
     assert outcomes == {"posted"}, outcomes
 
 
@@ -359,13 +364,17 @@ async def _posts_without_sequential_scans(connection, watching):
 
 
 async def _fall_due(connection, watching, book: UUID):
-    """A hold and a lot fall due."""
-    now = await watching.fetchval("SELECT ledger.clock()")
-    in_a_moment = now + timedelta(milliseconds=100)
-    due = Operation(book, Kind.HOLD, AGENT, f"due{now}", "job", credits=1, deadline=in_a_moment)
-    lot = LotOpening(LotCause.PROMOTIONAL, 5, None, in_a_moment)
-    await post(connection, due, Operation(book, Kind.GRANT, AGENT, f"lot{now}", "job", lot=lot))
-    await watching.execute("SELECT pg_sleep(0.11)")
+    """A hold and a lot fall due; in a longer moment, when the machine stood still and it was over before them."""
+    for moment_s in MOMENTS_S:
+        now = await watching.fetchval("SELECT ledger.clock()")
+        in_a_moment = now + timedelta(seconds=moment_s)
+        due = Operation(book, Kind.HOLD, AGENT, f"due{now}", "job", credits=1, deadline=in_a_moment)
+        lot = LotOpening(LotCause.PROMOTIONAL, 5, None, in_a_moment)
+        grant_of_it = Operation(book, Kind.GRANT, AGENT, f"lot{now}", "job", lot=lot)
+        if await outcomes_of(connection, due, grant_of_it) == {"posted"}:
+            await watching.execute("SELECT pg_sleep_until($1)", in_a_moment)
+            return
+    raise AssertionError("whatever was to fall due, was late")
 
 
 async def _plans_stay(database, rows):

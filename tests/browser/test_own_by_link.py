@@ -50,6 +50,7 @@ async def test_a_human_owns_by_the_link_limits_an_agent_renews_its_token_and_lea
     renewed = agent_of(http, {"token": token, "agent_id": agent.agent_id, "organization_id": agent.organization_id})
     assert renewed.get("/v1/whoami")["claim_state"] == "claimed"
     await page.click("text=I have it")
+    await expect(page.locator("#token")).to_have_count(0)
     assert token not in await page.content()
     await page.click("#end")
     await expect(page.locator("#state")).to_have_text("Sign in")

@@ -23,16 +23,17 @@ from tests.service import Agent
 LINK = f"/pay/{external('payatt', UUID(int=7))}"
 
 
-def _closed_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port that is kept, so that nobody else can listen on it, and not listened on."""
+    with socket.socket() as kept:
+        kept.bind(("127.0.0.1", 0))
+        yield int(kept.getsockname()[1])
 
 
 @pytest.fixture
-def client() -> Iterator[TestClient[Litestar]]:
-    database = f"postgresql://nobody:s3cret@127.0.0.1:{_closed_port()}/none"
+def client(closed_port: int) -> Iterator[TestClient[Litestar]]:
+    database = f"postgresql://nobody:s3cret@127.0.0.1:{closed_port}/none"
     house = wiring.build(Settings(database_url=database))
     with TestClient(Litestar(PAGES, state=State({"house": house}), openapi_config=None)) as made:
         yield made

@@ -10,11 +10,14 @@ import httpx
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.walking import OpenPage, hosted_page, session_of, sessions_made, turns
-from tests.service import Agent, Sandbox, Service
+from ledger import ids
+from tests.browser.walking import OpenPage, hosted_page, session_calls, session_of, sessions_made, turns
+from tests.service import ANSWER_S, Agent, Sandbox, Service
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+SERVED_FOR_S = (0.7, 4.0)
+"""How long the provider takes, so that others come meanwhile; the second only where the first was too short."""
 BOT = {"user-agent": "Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)"}
 
 
@@ -23,10 +26,15 @@ def bought_by(agent: Agent) -> dict[str, Any]:
 
 
 async def test_a_human_pays_by_the_link_and_the_page_turns_paid_by_itself(
-    agent: Agent, sandbox: Sandbox, open_page: OpenPage
+    agent: Agent, sandbox: Sandbox, service: Service, open_page: OpenPage
 ) -> None:
     bought, page = bought_by(agent), await open_page()
     link = bought["checkout_handoff_url"]
+    # Or the page itself, asked by a payer who took some seconds, would learn of the payment before the letter comes.
+    service.database.rows(
+        "UPDATE billing.payment_attempts SET looked_at = now() + interval '1 hour' WHERE id = $1",
+        ids.parse("payatt", bought["payment_attempt_id"]),
+    )
     assert await hosted_page(page, link) == bought["checkout_url"]
     assert urlsplit(page.url).fragment
     with sandbox.letters("never"):
@@ -88,7 +96,7 @@ async def test_two_browsers_and_a_bot_get_the_same_next_session(
     agent.wait_for_state("expired", payment_attempt_id=bought["payment_attempt_id"])
 
     one, two = await open_page(), await open_page()
-    async with httpx.AsyncClient(headers=BOT, timeout=20) as bot:
+    async with httpx.AsyncClient(headers=BOT, timeout=ANSWER_S) as bot:
         *pages, peeked, seen = await asyncio.gather(
             hosted_page(one, link), hosted_page(two, link), bot.head(link), bot.get(link)
         )
@@ -105,19 +113,22 @@ async def test_two_browsers_and_a_bot_get_the_same_next_session(
 async def test_who_comes_while_another_is_being_served_waits_for_the_same_session(
     agent: Agent, sandbox: Sandbox, open_page: OpenPage
 ) -> None:
-    bought = bought_by(agent)
-    link = bought["checkout_handoff_url"]
-    sandbox.control("POST", f"sessions/{session_of(bought['checkout_url'])}/expire")
-    agent.wait_for_state("expired", payment_attempt_id=bought["payment_attempt_id"])
+    page, refused = await open_page(), False
+    for seconds in SERVED_FOR_S:
+        bought = bought_by(agent)
+        link = bought["checkout_handoff_url"]
+        sandbox.control("POST", f"sessions/{session_of(bought['checkout_url'])}/expire")
+        agent.wait_for_state("expired", payment_attempt_id=bought["payment_attempt_id"])
 
-    sandbox.fault("slow", "/v1/checkout/sessions", seconds=0.7)
-    page = await open_page()
-    async with httpx.AsyncClient(headers=BOT, timeout=20) as bot:
-        address, *seen = await asyncio.gather(hosted_page(page, link), bot.get(link), bot.get(link))
-    assert [(answer.status_code, answer.headers["location"]) for answer in seen] == [(303, address)] * 2
-    refused = [call for call in sandbox.calls("/v1/checkout/sessions") if call["status"] == 409]
+        sandbox.fault("slow", "/v1/checkout/sessions", seconds=seconds)
+        async with httpx.AsyncClient(headers=BOT, timeout=ANSWER_S) as bot:
+            address, *seen = await asyncio.gather(hosted_page(page, link), bot.get(link), bot.get(link))
+        assert [(answer.status_code, answer.headers["location"]) for answer in seen] == [(303, address)] * 2
+        assert sessions_made(sandbox, bought) == 2
+        refused = any(call["status"] == 409 for call in session_calls(sandbox, bought))
+        if refused:
+            break
     assert refused, "nobody came while another was being served"
-    assert sessions_made(sandbox, bought) == 2
 
 
 @pytest.mark.long
@@ -163,15 +174,10 @@ async def test_while_the_provider_is_away_the_page_tries_again_by_itself(
     assert answer is not None
     assert (answer.status, answer.headers["retry-after"]) == (503, "5")
     await turns(page, "busy", "One moment, please")
-    await expect(page.locator("#pay")).to_be_visible(timeout=15_000)
+    await expect(page.locator("#pay")).to_be_visible()
 
 
 def _completed(sandbox: Sandbox, bought: dict[str, Any]) -> str:
     """The letter that says that the session was paid; the sandbox kept it back."""
-    answer = httpx.get(
-        f"{sandbox.url}/v1/events",
-        params={"type": "checkout.session.completed", "limit": 20},
-        headers={"authorization": "Bearer sk_test_looking"},
-    )
-    session = session_of(bought["checkout_url"])
-    return next(str(event["id"]) for event in answer.json()["data"] if event["data"]["object"]["id"] == session)
+    event = sandbox.event_about("checkout.session.completed", session_of(bought["checkout_url"]))
+    return str(event["id"])

@@ -10,7 +10,8 @@ from playwright.async_api import Page, expect
 
 from tests.service import Sandbox
 
-PATIENCE_MS = 15_000
+PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)
 OpenPage = Callable[..., Awaitable[Page]]
 
 
@@ -33,5 +34,10 @@ def session_of(url: str) -> str:
 
 def sessions_made(sandbox: Sandbox, bought: dict[str, Any]) -> int:
     """How many sessions were made for an attempt. A repetition of a request has its key and makes none."""
-    keys = [call["idempotency_key"] for call in sandbox.calls("/v1/checkout/sessions") if call["method"] == "POST"]
-    return len({key for key in keys if bought["payment_attempt_id"] in key})
+    return len({call["idempotency_key"] for call in session_calls(sandbox, bought)})
+
+
+def session_calls(sandbox: Sandbox, bought: dict[str, Any]) -> list[Any]:
+    """The requests that asked for a session for an attempt."""
+    calls = [call for call in sandbox.calls("/v1/checkout/sessions") if call["method"] == "POST"]
+    return [call for call in calls if bought["payment_attempt_id"] in (call["idempotency_key"] or "")]

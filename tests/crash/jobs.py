@@ -35,6 +35,7 @@ from ledger.operations import Kind, LotCause, LotOpening, Operation
 from ledger.verification import verify_book
 from outbound.executor import Later, Made, Work
 from tests.billing.jobbing import OPERATOR, PICTURE, key_of, wanted_of
+from tests.billing.patience import be_patient
 from tests.crash.harness import in_child
 from tests.crash.plan import Plan, Watched
 
@@ -154,6 +155,7 @@ async def verify(house: House, prepared: Mapping[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Count the points, then die at each of those that were asked for."""
     config = json.load(sys.stdin)
+    be_patient(setattr)
     house, case = house_for(config), config["case"]
     asyncio.run(warm(house, case, house_for(config)))
     _, prepared = in_child(lambda: prepare(house))

@@ -25,6 +25,7 @@ __all__ = [
     "anvil_running",
 ]
 
+MINED_WITHIN_S = 60.0
 SLOTS_IN_AN_EPOCH = 8  # `safe` is this many blocks behind the head, `finalized` twice as many
 
 
@@ -90,8 +91,8 @@ class Anvil:
         """State, blocks and time as they were; a snapshot can be used once."""
         assert self.rpc("evm_revert", snapshot) is True
 
-    def receipt(self, transaction: str, *, within_s: float = CALL_TIMEOUT_S) -> dict[str, Any]:
-        """The receipt of a transaction, as soon as it is in a block."""
+    def receipt(self, transaction: str, *, within_s: float = MINED_WITHIN_S) -> dict[str, Any]:
+        """The receipt of a transaction, as soon as it is in a block: soon after it was sent, not at once."""
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             found: dict[str, Any] | None = self.rpc("eth_getTransactionReceipt", transaction)

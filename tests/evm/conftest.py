@@ -5,6 +5,7 @@ Without Node, or when npm cannot have the packages, tests that ask for the chain
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -20,6 +21,14 @@ from tests.evm.usdc import Payer, Token, new_contract_payer, new_payer, place_to
 
 PAYERS_ATOMIC = 100_000_000
 GAS_WEI = 10**18
+BASE_FEE_WEI = 10**9  # as on a new chain
+PATIENCE_S = 60.0
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event loop that stood still finds that a connection took too long before it finds that it is there."""
+    monkeypatch.setattr("rails.evm.rpc.CONNECT_TIMEOUT_S", PATIENCE_S)
 
 
 @pytest.fixture(scope="session")
@@ -41,12 +50,18 @@ def token(anvil: Anvil) -> Token:
 
 @pytest.fixture
 def rewound(token: Token) -> Iterator[None]:
-    """After the test the chain is as it was before: state, blocks, time, automine."""
-    snapshot = token.chain.snapshot()
+    """After the test the chain is as it was before: state, blocks, automine; and one block more, of now and as cheap.
+
+    Reverting leaves the chain's clock behind by as long as the test took, more with each, and gas as dear as it was.
+    """
+    chain = token.chain
+    snapshot = chain.snapshot()
     yield
-    token.chain.revert(snapshot)
-    token.chain.rpc("anvil_dropAllTransactions")
-    token.chain.set_automine(True)
+    chain.revert(snapshot)
+    chain.rpc("anvil_dropAllTransactions")
+    chain.set_automine(True)
+    chain.rpc("anvil_setNextBlockBaseFeePerGas", hex(BASE_FEE_WEI))
+    chain.increase_time(max(0, int(time.time()) - chain.now))
 
 
 @pytest.fixture

@@ -6,13 +6,15 @@ import json
 import traceback
 from typing import Any
 
+import aiohttp
+
 from rails.evm import rpc
 from rails.evm.chain import Chain
 from rails.evm.networks import BASE_SEPOLIA
 from tests.service import HOST
 
 SECRET = "k3y-that-is-secret"
-PATIENCE_S = 10.0  # with a node that answers, on a machine that is busy
+PATIENCE_S = 60.0  # with a node that answers, on a machine that is busy
 IMPATIENCE_S = 0.5  # with one that never does
 
 
@@ -29,6 +31,9 @@ class Node:
         self._server = await asyncio.start_server(self._serve, HOST, 0)
         port = self._server.sockets[0].getsockname()[1]
         self.chain = Chain(BASE_SEPOLIA, f"http://{HOST}:{port}/v2/{SECRET}", timeout_s=self.timeout_s)
+        # Who is impatient may not even have a connection within a part of that: here it is the whole that is bounded.
+        transport = self.chain._rpc._transport
+        transport._timeout = aiohttp.ClientTimeout(total=transport._timeout.total)
         return self
 
     async def __aexit__(self, *_):

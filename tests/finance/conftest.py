@@ -3,7 +3,14 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from tests.billing.patience import be_patient
 from tests.finance.month import Month, month_on
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is hurried."""
+    be_patient(monkeypatch.setattr)
 
 
 @pytest.fixture(scope="session")

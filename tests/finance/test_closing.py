@@ -174,12 +174,16 @@ async def test_postings_at_full_speed_stay_right_while_a_month_is_closed(month: 
             outcomes.append(await month.spend(book, 1))
             await month.pay(book, 3, 4, event_at=late)
 
-    posting = [asyncio.create_task(post(book)) for book in (A, A, B, C)]
-    await asyncio.sleep(0.05)
+    async def until_posted(count):
+        while len(outcomes) < count and not any(task.done() for task in busy):  # noqa: ASYNC110 - a list has no event
+            await asyncio.sleep(0.01)
+
+    busy = [asyncio.create_task(post(book)) for book in (A, A, B, C)]
+    await until_posted(5)
     sealed = await close(month)
-    await asyncio.sleep(0.05)
+    await until_posted(len(outcomes) + 4)
     stop.set()
-    await asyncio.gather(*posting)
+    await asyncio.gather(*busy)
     assert len(outcomes) > 8
     behind = await month.owner.fetchval(
         "SELECT count(*) FROM ledger.operations o JOIN finance.watermark_books w USING (organization_id)"

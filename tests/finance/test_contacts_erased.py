@@ -11,7 +11,7 @@ from api.cli import main
 from billing.operator_actions import COMMAND_LINE
 from billing.refusals import Refusal, Refused
 from billing.scopes import Scope
-from tests.giving import give, in_house, new_operator
+from tests.giving import give, in_house, new_operator, organization_of
 from tests.mailing import ask, town_of
 from tests.service import data_of, new_agent, new_contact, new_key, sign_up, until
 from webhooks import forgetting, inbox, redaction
@@ -37,7 +37,19 @@ def places_of(database, word):
 
 
 def heads_of(database):
-    return database.rows("SELECT organization_id, head FROM ledger.books ORDER BY 1")
+    """How far each book goes, and its head."""
+    return database.rows("SELECT organization_id, last_seq, head FROM ledger.books WHERE last_seq > 0 ORDER BY 1")
+
+
+def hashes_at(database, heads):
+    """The same places in the journal now: what the service posts meanwhile, for other tests, stands behind them."""
+    return database.rows(
+        "SELECT o.organization_id, o.seq, o.hash FROM ledger.operations AS o"
+        " JOIN unnest($1::uuid[], $2::bigint[]) AS at(book, seq) ON (o.organization_id, o.seq) = (at.book, at.seq)"
+        " ORDER BY 1",
+        [book for book, _, _ in heads],
+        [seq for _, seq, _ in heads],
+    )
 
 
 def letter_about(contact, organization_id):
@@ -159,7 +171,8 @@ def test_an_erased_contact_stands_nowhere_and_no_book_has_changed(town):
     operator.do(f"/v1/operator/organizations/{org}/freeze", reason=f"asked by {contact}")
     letter_id = receive(town, letter_about(contact, org))
     stranger = receive(town, letter_about(new_contact(), other.organization_id))
-    before = {"heads": heads_of(database), "stranger": body_of(town, stranger)}
+    books = [organization_of(one) for one in (agent, other)]
+    before, unchanged = heads_of(database), body_of(town, stranger)
     known = {"billing.agents.contact", "billing.owners.contact", "webhooks.letters.body"} | named
     assert len(named) == 9
     assert known < set(places_of(database, contact))
@@ -169,7 +182,9 @@ def test_an_erased_contact_stands_nowhere_and_no_book_has_changed(town):
     assert places_of(database, contact) == []
     assert places_of(database, "Ada Byron") == ["webhooks.letters.body"], "only of the other payer"
     assert (done.agents, done.owners, done.links, done.feedback, done.letters) == (1, 1, 1, 1, 1)
-    assert {"heads": heads_of(database), "stranger": body_of(town, stranger)} == before
+    assert hashes_at(database, before) == before
+    assert [row for row in heads_of(database) if row[0] in books] == [row for row in before if row[0] in books]
+    assert body_of(town, stranger) == unchanged
     kept = body_of(town, letter_id)["data"]["object"]
     assert (kept["id"], kept["amount"], kept["customer"]) == ("ch_1", 500, "cus_1")
     assert kept["metadata"] == {"note": "for <[erased]>", "purser_organization_id": org}
@@ -217,7 +232,9 @@ def test_what_was_paid_and_proven_is_verified_after_an_erasure_as_before(town, s
     receipt = agent.get(f"/v1/receipts/{known['receipt_id']}")
     rows = town.service.database.rows
     about = "SELECT body FROM webhooks.letters WHERE strpos(encode(body, 'escape'), $1) > 0"
-    until(lambda: rows(about + " AND state = 'done'", agent.organization_id))
+    # The last letter about a payment; one that came after the erasure would name the payer again.
+    until(lambda: rows(about + " AND type = 'charge.updated'", agent.organization_id))
+    until(lambda: not rows(about + " AND state = 'pending'", agent.organization_id))
     assert any(b"payer@example.com" in body for [body] in rows(about, agent.organization_id))
     erase(town, contact)
     assert not any(b"payer@example.com" in body for [body] in rows(about, agent.organization_id))
@@ -248,7 +265,8 @@ def test_a_letter_without_its_person_is_about_the_same_thing():
 
 
 @pytest.mark.long
-def test_old_letters_lose_their_persons_and_young_or_waiting_ones_keep_them(database):
+def test_old_letters_lose_their_persons_and_young_or_waiting_ones_keep_them(new_databases):
+    database = new_databases("letters")  # without a worker, which would work on what waits
     names = {name: new_contact() for name in ("old", "waiting", "young")}
 
     async def done(house):

@@ -1,12 +1,13 @@
 """The provider's statement and the bank's against the books: three faults are three exceptions.
 
-The story is played on a sandbox and a database of its own, so that every line of both sides is known.
+The story is played on a sandbox and a database of its own, so that every line of both sides is known. It begins at
+noon by both clocks, so that no day ends in the middle of it.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -43,6 +44,10 @@ class Shop:
     house: House
     sandbox: Sandbox
     sales: int = 0
+
+    @property
+    def today(self) -> str:
+        return self.house.clock().date().isoformat()
 
     async def sell(self, buyer: Buyer, credits_: int, *, fee: bool = True) -> str:
         """A card payment, granted, its fee booked if so wanted; its intent."""
@@ -126,7 +131,10 @@ def own_database(new_databases: Any) -> Database:
 
 @pytest.fixture
 async def shop(own_database: Database) -> AsyncIterator[Shop]:
+    now = datetime.now(UTC)
+    ahead = timedelta(days=now.hour >= 12) + now.replace(hour=12, minute=0, second=0, microsecond=0) - now
     with sandbox_running() as sandbox:
+        sandbox.control("POST", "clock", advance_seconds=ahead.total_seconds())
         house = house_of(
             Settings(
                 database_url=SecretStr(own_database.run_url),
@@ -136,7 +144,7 @@ async def shop(own_database: Database) -> AsyncIterator[Shop]:
             ),
             "reconciling",
         )
-        yield Shop(house, sandbox)
+        yield Shop(replace(house, clock=lambda: datetime.now(UTC) + ahead), sandbox)
         await house.close()
 
 
@@ -157,7 +165,7 @@ def dollars(cents: int) -> str:
 async def test_three_faults_are_three_exceptions_and_a_second_holder_settles_the_large_one(
     shop: Shop, buyer: Buyer, own_database: Database
 ):
-    today = datetime.now(UTC).date().isoformat()
+    today = shop.today
     for credits_ in (500, 2500):
         await shop.sell(buyer, credits_)
     first = await shop.pay_out()
@@ -230,7 +238,7 @@ async def test_three_faults_are_three_exceptions_and_a_second_holder_settles_the
 async def test_what_changes_opens_again_and_what_comes_back_is_the_same_exception(
     shop: Shop, buyer: Buyer, own_database: Database
 ):
-    today = datetime.now(UTC).date().isoformat()
+    today = shop.today
     await shop.sell(buyer, 500)
     payout = await shop.pay_out()
     await shop.import_bank(f"{today},1.00,USD,SOMETHING ELSE,")
@@ -298,7 +306,7 @@ async def test_a_file_is_taken_over_once_and_whole(shop: Shop, buyer: Buyer):
 
 
 async def test_payouts_that_come_back_or_are_made_by_hand_fit_too(shop: Shop, buyer: Buyer):
-    today = datetime.now(UTC).date().isoformat()
+    today = shop.today
     await shop.sell(buyer, 2500)
     await shop.pay_out(status="failed")
     assert (await shop.reconcile())["exceptions"] == []

@@ -11,7 +11,7 @@ import pytest
 
 from tests.flows.severing import severing
 from tests.mailing import Town, town_of
-from tests.service import HOST, STRIPE_KEY, WEBHOOK_SECRET, Agent, Database, Service, new_agent
+from tests.service import ANSWER_S, HOST, STRIPE_KEY, WEBHOOK_SECRET, Agent, Database, Service, new_agent
 
 NEW_SECRET = "whsec_of_tomorrow"
 NOBODY = "http://127.0.0.1:9"
@@ -76,7 +76,7 @@ def severed_http(start_service: Callable[..., Service], database: Database) -> I
 @pytest.fixture
 def stranded_http(start_service: Callable[..., Service]) -> Iterator[httpx.Client]:
     """A service whose Stripe cannot be reached."""
-    with start_service(stripe_api_base=NOBODY, stripe_timeout_s=2).client() as client:
+    with start_service(stripe_api_base=NOBODY).client() as client:
         yield client
 
 
@@ -92,7 +92,7 @@ def stalled(service: Service, http: httpx.Client) -> dict[str, tuple[httpx.Respo
         connections = {how: opened.enter_context(socket.create_connection(_place(service))) for how in STALLED}
         began = time.monotonic()
         for how, connection in connections.items():
-            connection.settimeout(30)
+            connection.settimeout(ANSWER_S)
             connection.sendall(STALLED[how].replace("TOKEN", token).encode())
         for how, connection in connections.items():
             answer = _answer(connection)

@@ -14,7 +14,7 @@ from ledger import statements
 from ledger.ids import parse
 from ledger.operations import PLATFORM
 from ledger.verification import verify_book
-from tests.service import Agent, Sandbox, Service, until
+from tests.service import ANSWER_S, Agent, Sandbox, Service, until
 
 
 def page_of(agent: Agent, bought: dict[str, Any], **query: str) -> httpx.Response:
@@ -75,7 +75,7 @@ def tell(service: Service, sandbox: Sandbox, event_type: str, thing: str) -> Non
     """Deliver the newest event about `thing` by hand, and wait until its letter is done."""
     event = until(lambda: sandbox.event_about(event_type, thing))
     body = json.dumps(event).encode()
-    answer = httpx.post(f"{service.url}/webhooks/stripe", content=body, headers=service.signed(body), timeout=20)
+    answer = httpx.post(f"{service.url}/webhooks/stripe", content=body, headers=service.signed(body), timeout=ANSWER_S)
     assert answer.status_code == 200, answer.text
     query = "SELECT state, reason FROM webhooks.letters WHERE body = $1"
     [state, reason] = until(lambda: _answered(service.database.rows(query, body)))
@@ -87,6 +87,10 @@ def _answered(rows: list[Any]) -> Any:
 
 
 def alerts(service: Service, name: str, **fields: str) -> list[Any]:
-    """The log lines `name` with these fields."""
-    lines = [json.loads(line) for line in service.log().splitlines() if f'"{name}"' in line]
-    return [line for line in lines if fields.items() <= line.items()]
+    """The log lines `name` with these fields, once there are some: they are written after what they tell of."""
+
+    def look() -> list[Any]:
+        lines = [json.loads(line) for line in service.log().splitlines() if f'"{name}"' in line]
+        return [line for line in lines if fields.items() <= line.items()]
+
+    return until(look)

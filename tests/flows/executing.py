@@ -17,6 +17,7 @@ from tests.service import HOST
 
 LATER = [202, {}]
 AWAY = [503, {}]
+GATE_S = 60
 
 
 def prompt_of(*answers: list[Any]) -> str:
@@ -43,6 +44,15 @@ class Executor:
     asked: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     gate: threading.Event = field(default_factory=threading.Event)
 
+    @contextmanager
+    def gate_closed(self) -> Iterator[None]:
+        """Who comes to the gate waits until the block ends."""
+        self.gate.clear()
+        try:
+            yield
+        finally:
+            self.gate.set()
+
     def answer(self, body: bytes, headers: dict[str, str]) -> tuple[int, dict[str, Any]]:
         """The next answer for the job that is asked about; its signature is judged by the specification's own code."""
         Webhook(self.secret).verify(body, headers)
@@ -52,7 +62,7 @@ class Executor:
         answers = json.loads(work["request"]["prompt"])
         status, said = answers[min(len(asked), len(answers)) - 1]
         if status == "wait":
-            self.gate.wait(10)
+            self.gate.wait(GATE_S)
             status = 200
         return status, said
 

@@ -8,10 +8,13 @@ import pytest
 
 from billing.scopes import Scope
 from tests.flows.operators import new_desk
+from tests.patience import in_time, over, served
 from tests.service import agent_of, data_of, error_of, new_agent, new_key, until
 
 NAMES = ("per_spend", "per_hour", "per_day", "per_month", "total")
 NO_CAPS: dict[str, Any] = dict.fromkeys(NAMES)
+
+pytestmark = pytest.mark.usefixtures("same_hour")
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +31,12 @@ def rich(operator, agent):
 
 def put(operator, agent, *, key=None, **limits):
     body = {**NO_CAPS, **limits, "idempotency_key": key or new_key()}
-    return data_of(operator.send("PUT", f"/v1/agents/{agent.agent_id}/caps", agent, body))
+    return data_of(served(lambda: operator.send("PUT", f"/v1/agents/{agent.agent_id}/caps", agent, body)))
 
 
 def switch(operator, agent, word, key=None):
     body = {"idempotency_key": key or new_key()}
-    return data_of(operator.send("POST", f"/v1/agents/{agent.agent_id}/{word}", agent, body))
+    return data_of(served(lambda: operator.send("POST", f"/v1/agents/{agent.agent_id}/{word}", agent, body)))
 
 
 def shown(agent, of=None):
@@ -99,15 +102,23 @@ def test_a_hold_counts_at_once_and_what_it_gives_back_no_more(operator, rich):
     assert shown(rich)["caps"]["per_hour"]["used"] == 25
 
 
-def test_a_hold_that_ran_out_no_longer_counts_though_nobody_has_posted_it(operator, rich):
-    put(operator, rich, total=100)
-    deadline = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
-    rich.post("/v1/holds", {"credits": 60, "deadline": deadline, "idempotency_key": new_key()})
-    assert shown(rich)["caps"]["total"]["used"] == 60
-    caps = until(lambda: (now := shown(rich)["caps"])["total"]["used"] == 0 and now)
+def test_a_hold_that_ran_out_no_longer_counts_though_nobody_has_posted_it(operator, http):
+    def held_until(soon):
+        agent = new_agent(http)
+        operator.give(agent, 1000)
+        put(operator, agent, total=100)
+        held = agent.ask("/v1/holds", credits=60, deadline=soon.isoformat())
+        used = shown(agent)["caps"]["total"]["used"]
+        if over(soon):
+            return None
+        assert (held.status_code, used) == (200, 60)
+        return agent
+
+    agent = in_time(held_until)
+    caps = until(lambda: (now := shown(agent)["caps"])["total"]["used"] == 0 and now)
     assert caps["per_hour"]["used"] == caps["per_day"]["used"] == 0
-    assert rich.get("/v1/ledger/entries", kind="hold_expiry")["entries"] == []
-    data_of(spend(rich, 100))
+    assert agent.get("/v1/ledger/entries", kind="hold_expiry")["entries"] == []
+    data_of(spend(agent, 100))
 
 
 def test_a_paused_agent_spends_nothing_and_keeps_its_caps(operator, rich):

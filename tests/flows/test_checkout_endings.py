@@ -17,7 +17,7 @@ from tests.flows.endings import (
     unallocated_for,
     wait_for,
 )
-from tests.service import STRIPE_KEY, until
+from tests.service import ANSWER_S, STRIPE_KEY, until
 
 GRANTED, UNALLOCATED = ("payment_intent", "granted", 500), ("payment_intent", "unallocated", 500)
 
@@ -28,7 +28,7 @@ def control(sandbox, bought, act, **changes):
 
 def click(sandbox, bought, **form):
     """A person fills in the provider's page."""
-    return httpx.post(f"{sandbox.url}/c/pay/{bought['checkout_session_id']}", data=form, timeout=20)
+    return httpx.post(f"{sandbox.url}/c/pay/{bought['checkout_session_id']}", data=form, timeout=ANSWER_S)
 
 
 def session_of(sandbox, bought):
@@ -251,7 +251,7 @@ async def test_a_second_payment_is_sent_back_where_the_service_says_so(service, 
 
 def _refunds_of(sandbox, intent):
     query = {"payment_intent": intent}
-    return httpx.get(f"{sandbox.url}/v1/refunds", params=query, auth=(STRIPE_KEY, ""), timeout=10).json()["data"]
+    return httpx.get(f"{sandbox.url}/v1/refunds", params=query, auth=(STRIPE_KEY, ""), timeout=ANSWER_S).json()["data"]
 
 
 @pytest.mark.parametrize("changes", [{"amount_subtotal": 400, "amount_total": 400}, {"currency": "eur"}], ids=str)

@@ -74,6 +74,7 @@ def test_the_same_key_in_another_organization_is_another_grant(operator, agent, 
     assert operator.give(agent, 40, key=key)["operation_id"] != operator.give(other, 40, key=key)["operation_id"]
 
 
+@pytest.mark.usefixtures("same_hour")
 def test_days_end_with_a_utc_day_so_that_equal_gifts_join_one_lot(operator, agent):
     first, second = (operator.give(agent, 10, expires_in_days=3) for _ in range(2))
     ends = datetime.fromisoformat(first["expires_at"])

@@ -5,6 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ from outbound import signing
 from tests.flows.executing import AWAY, LATER, executor_running, failed, made, prompt_of
 from tests.flows.test_jobs_over_http import at_once, lasting, limits, order, refused
 from tests.giving import give, new_operator
+from tests.patience import served
 from tests.refused import OF_JOBS, assert_answered_by_rule
 from tests.service import Agent, Database, agent_of, data_of, error_of, new_agent, until
 
@@ -179,9 +181,10 @@ def test_a_result_too_large_is_refused_before_it_is_read(shop, running):
 
 
 def test_an_executor_that_is_away_is_asked_again_by_the_worker(shop, agent):
-    prompt = prompt_of(AWAY, made("image_g"))
-    job = order(agent, "k", prompt=prompt)
-    assert (job["status"], job["quota"]["limits"]["held_credits"]) == ("queued", 7)
+    prompt = prompt_of(AWAY, ["wait", made("image_g")[1]])
+    with shop.executor.gate_closed():
+        job = order(agent, "k", prompt=prompt)
+        assert (job["status"], job["quota"]["limits"]["held_credits"]) == ("queued", 7)
     done = until(lambda: (shown := agent.get(f"/v1/jobs/{job['job_id']}"))["status"] == "completed" and shown)
     assert done["receipt"]["credits"] == 7
     assert len(shop.executor.asked[job["job_id"]]) == 2
@@ -199,9 +202,9 @@ def hasty_http(shop, start_service):
 
 def test_an_order_does_not_wait_longer_than_it_may_and_its_turn_goes_on(shop, agent, hasty_http):
     hasty = Agent(hasty_http, agent.token, agent.agent_id, agent.organization_id)
-    job = order(hasty, prompt=prompt_of(["wait", made("image_h")[1]]))
-    assert job["status"] == "queued"
-    shop.executor.gate.set()
+    with shop.executor.gate_closed():
+        job = order(hasty, prompt=prompt_of(["wait", made("image_h")[1]]))
+        assert job["status"] == "queued"
     until(lambda: agent.get(f"/v1/jobs/{job['job_id']}")["status"] == "completed")
     assert limits(agent) == (93, 0)
 
@@ -235,8 +238,8 @@ def test_a_cancellation_and_a_result_at_once_have_one_winner(shop, agent):
         job_id = order(agent, prompt=prompt_of(LATER))["job_id"]
         before, said = limits(agent)[0], made(f"image_race_{n}")[1]
         with ThreadPoolExecutor(2) as crowd:
-            canceling = crowd.submit(agent.send, "POST", f"/v1/jobs/{job_id}/cancel")
-            making = crowd.submit(shop.result, job_id, said)
+            canceling = crowd.submit(served, partial(agent.send, "POST", f"/v1/jobs/{job_id}/cancel"))
+            making = crowd.submit(served, partial(shop.result, job_id, said))
             cancel_status, result_status = canceling.result().status_code, making.result().status_code
         assert sorted((cancel_status, result_status)) == [200, 409]
         assert limits(agent) == ((before + 7, 0) if cancel_status == 200 else (before, 0))
@@ -262,9 +265,10 @@ def running_hold(agent, job):
     return agent.get(f"/v1/jobs/{job['job_id']}")["job"]["hold_id"]
 
 
+@pytest.mark.usefixtures("same_hour")
 def test_the_last_job_of_a_day_is_ordered_once(shop, agent):
     has_ordered(shop, agent, PER_DAY - 1)
-    answers = at_once(5, lambda: agent.ask(CREATE, prompt=prompt_of(LATER)))
+    answers = at_once(5, lambda: served(lambda: agent.ask(CREATE, prompt=prompt_of(LATER))))
     assert sorted(answer.status_code for answer in answers) == [200, 429, 429, 429, 429]
     assert limits(agent) == (93, 7)
 
@@ -332,6 +336,7 @@ def test_every_refusal_of_jobs_is_given_here():
     assert tuple(GIVEN_BY) == OF_JOBS
 
 
+@pytest.mark.usefixtures("same_hour")
 @pytest.mark.parametrize("refusal", GIVEN_BY, ids=lambda refusal: refusal.name)
 def test_a_job_is_refused_as_its_rule_says_and_nothing_is_charged(shop, agent, refusal):
     answer = GIVEN_BY[refusal](shop, agent)

@@ -9,7 +9,8 @@ import pytest
 from billing.scopes import Scope
 from ledger.operations import Caps
 from tests.giving import give, new_operator, set_caps
-from tests.service import agent_of, data_of, error_of, new_agent
+from tests.patience import served
+from tests.service import agent_of, data_of, error_of, new_agent, new_key
 
 CREATE = "/v1/create"
 PAINTER, SKETCHER, COMPOSER = "house.painter", "house.sketcher", "house.composer"
@@ -24,11 +25,13 @@ def rich(agent, database):
 
 
 def order(agent, key=None, **more):
-    return agent.do(CREATE, key, **{"prompt": "a fox", **more})
+    key = key or new_key()
+    return data_of(served(lambda: agent.ask(CREATE, key, **{"prompt": "a fox", **more})))
 
 
 def refused(agent, status, code, key=None, **more):
-    return error_of(agent.ask(CREATE, key, **{"prompt": "a fox", **more}), status, code)
+    key = key or new_key()
+    return error_of(served(lambda: agent.ask(CREATE, key, **{"prompt": "a fox", **more})), status, code)
 
 
 def limits(agent):
@@ -186,6 +189,7 @@ def test_twenty_equal_orders_at_once_that_are_too_dear_are_one_refusal(agent):
     assert sorted(each["replayed"] for each in found) == [False] + [True] * 19
 
 
+@pytest.mark.usefixtures("same_hour")
 def test_caps_count_for_jobs_and_a_pause_stops_them(rich, database):
     set_caps(database, rich, Caps(per_hour=10))
     order(rich, "first")

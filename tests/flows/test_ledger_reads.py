@@ -9,6 +9,7 @@ from ledger.ids import external
 from ledger.operations import PLATFORM, Kind
 from tests.flows.operators import new_desk
 from tests.giving import about_grant, give, post_operations
+from tests.patience import in_time, over
 from tests.service import agent_of, data_of, error_of, new_agent, new_key, until
 
 READS = ("accounts", "entries", "balance")
@@ -150,11 +151,18 @@ def test_a_balance_to_come_says_what_expires_when(operator, agent):
     assert agent.get(BALANCE, at=(now() + timedelta(days=6)).isoformat())["limits"]["remaining_credits"] == 40
 
 
-def test_what_ran_out_is_gone_before_anybody_posts_it_and_stays_so_afterwards(operator, agent):
-    operator.give(agent, 10)
-    operator.give(agent, 7, expires_at=(now() + timedelta(seconds=2)).isoformat())
-    before = agent.get(BALANCE)
-    assert before["limits"]["remaining_credits"] == 17
+def test_what_ran_out_is_gone_before_anybody_posts_it_and_stays_so_afterwards(operator, http):
+    def given_until(soon):
+        agent = new_agent(http)
+        operator.give(agent, 10)
+        body = {"cause": "promotional", "credits": 7, "expires_at": soon.isoformat(), "idempotency_key": new_key()}
+        given, before = operator.send("POST", "/v1/grants", agent, body), agent.get(BALANCE)
+        if over(soon):
+            return None
+        assert (given.status_code, before["limits"]["remaining_credits"]) == (200, 17)
+        return agent, before
+
+    agent, before = in_time(given_until)
     gone = until(lambda: (found := agent.get(BALANCE))["limits"]["remaining_credits"] == 10 and found)
     assert agent.get(ENTRIES, kind="lot_expiry")["entries"] == []
     spend(agent, 4)

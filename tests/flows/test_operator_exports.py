@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, cast
 
 import httpx
@@ -18,6 +19,7 @@ from billing.scopes import Scope
 from finance.exporting import files
 from finance.exporting.files import File
 from tests.giving import give, new_operator
+from tests.patience import wait_for_the_next_hour
 from tests.service import data_of, error_of, new_agent, new_key
 
 EXPORTS = "/v1/operator/exports"
@@ -31,13 +33,17 @@ def reader(http, database):
 @pytest.fixture(scope="module")
 def client(http, database):
     """An agent that bought and spent something this month."""
+    wait_for_the_next_hour()
+    month()
     agent = new_agent(http)
     give(database, agent, 500, paid=True)
     agent.do("/v1/spends", credits=120)
     return agent
 
 
+@cache
 def month() -> str:
+    """That of the first test here, also when it has ended meanwhile."""
     return f"{datetime.now(UTC):%Y-%m}"
 
 
@@ -183,6 +189,6 @@ async def endless_file(house, reader, monkeypatch, receive, send):
         "path": f"{EXPORTS}/{name}/a.csv", "raw_path": b"", "query_string": b"", "root_path": "", "headers": headers,
         "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 1), "state": {},
     }  # fmt: skip
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await cast("Any", app)(scope, receive, send)
     assert not app.state.exports.locked()

@@ -3,6 +3,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 
@@ -10,6 +11,7 @@ from billing.fresh import new_id
 from billing.scopes import Scope
 from ledger import ids
 from tests.giving import new_operator
+from tests.patience import served
 from tests.service import Operator, data_of, error_of, new_key
 
 LETTERS = "/v1/operator/letters"
@@ -91,7 +93,7 @@ def test_a_retried_letter_waits_for_the_worker_again_and_the_act_is_recorded_wit
 def test_the_same_request_sent_often_at_once_acts_once(operator, letter):
     name, key = letter("parked"), new_key()
     with ThreadPoolExecutor(4) as crowd:
-        sent = [crowd.submit(act, operator, f"{LETTERS}/{name}/retry", key) for _ in range(4)]
+        sent = [crowd.submit(served, partial(act, operator, f"{LETTERS}/{name}/retry", key)) for _ in range(4)]
         answers = [data_of(each.result()) for each in sent]
     assert sorted(each["replayed"] for each in answers) == [False, True, True, True]
     assert len({each["action"]["action_id"] for each in answers}) == 1

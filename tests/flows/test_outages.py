@@ -6,7 +6,7 @@ import time
 import asyncpg
 
 from ledger.ids import parse
-from tests.service import HOST, data_of, error_of, until
+from tests.service import ANSWER_S, HOST, data_of, error_of, until
 
 TERMS = {"credits": 500, "payment_method": "stripe_checkout", "idempotency_key": "outage"}
 
@@ -40,7 +40,7 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_fault_of_ours(agen
     before = service.log().count('"request_failed"')
     head = f"POST /v1/credit-quotes HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {agent.token}\r\n"
     lines = service.log().count('"route":"/v1/credit-quotes"')
-    with socket.create_connection((HOST, int(service.url.rpartition(":")[2]))) as connection:
+    with socket.create_connection((HOST, int(service.url.rpartition(":")[2])), timeout=ANSWER_S) as connection:
         connection.sendall(head.encode() + b"content-length: 99\r\n\r\n" + b'{"credits"')
         time.sleep(0.2)
     until(lambda: service.log().count('"route":"/v1/credit-quotes"') > lines)

@@ -33,6 +33,7 @@ def test_a_status_without_a_reference_says_the_same(rich):
     assert rich.get("/v1/credit-purchases/status") == rich.get("/v1/quota")
 
 
+@pytest.mark.usefixtures("same_hour")
 def test_caps_are_those_of_the_agent_that_asks(rich, http, database):
     sibling = agent_of(http, rich.post("/v1/agents", {"agent_name": "b", "runtime": "pytest"}))
     set_caps(database, rich, Caps(per_spend=50, per_day=100))

@@ -122,6 +122,7 @@ def test_what_is_owed_must_be_bought_too(agent, database):
     assert (current["owed_credits"], current["missing_credits"]) == (50, 60)
 
 
+@pytest.mark.usefixtures("same_hour")
 def test_a_spend_over_a_cap_is_told_which_and_when_it_frees_up(rich, database):
     set_caps(database, rich, Caps(per_spend=20, per_hour=50, total=60))
     for _ in range(2):

@@ -20,7 +20,7 @@ from tests.service import CHECKOUT, DEPOSIT, STRIPE_KEY, sandbox_running
 from webhooks import inbox, paging
 
 CREDITS = 500
-WITHIN_S = 15
+WITHIN_S = 60
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import httpx
 
 from tests.service import HOST
 
-FORWARD_TIMEOUT_S: Final = 15.0
+FORWARD_TIMEOUT_S: Final = 60.0
 
 
 @dataclass

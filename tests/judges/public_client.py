@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 VERSIONS = ("0.1.30", "0.1.70")
+RUN_S = 180
 PLACE = Path.home() / ".cache" / "purser" / "public-client"
 
 
@@ -47,6 +48,6 @@ class Client:
     def said(self, *words: str, exits: int = 0) -> str:
         """All that it prints."""
         command = [shutil.which("node") or "node", str(self._program), *words, "--json", "--api-base-url", self._url]
-        ran = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=60, check=False)
+        ran = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=RUN_S, check=False)
         assert ran.returncode == exits, (words, ran.returncode, ran.stdout, ran.stderr)
         return ran.stdout

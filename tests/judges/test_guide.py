@@ -193,6 +193,7 @@ def test_without_credits_the_guide_quotes_and_our_own_says_the_same(client_of, l
     assert client.run(*words)["state"] == "created"
 
 
+@pytest.mark.usefixtures("same_hour")
 def test_when_the_day_is_over_both_guides_want_more_quota(client_of, live, live_http):
     agent = new_agent(live_http)
     give(live.database, agent, 100)

@@ -3,10 +3,17 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from tests.billing.patience import be_patient
 from tests.model.desk import Desk
 from tests.model.world import World, world_on
 
 CONNECTIONS = 4
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is hurried."""
+    be_patient(monkeypatch.setattr)
 
 
 @pytest.fixture(scope="session")

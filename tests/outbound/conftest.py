@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -13,6 +14,9 @@ import pytest_asyncio
 from outbound.door import Door
 from outbound.executor import Work
 from tests.outbound.receivers import CERTIFICATE, Behaviour, Receiver, read_call, server_tls
+
+PATIENCE_S = 20.0
+"""For what has to come, on a machine that stalls: no test waits until this is over."""
 
 
 class StartReceiver(Protocol):
@@ -69,17 +73,26 @@ def trusted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest_asyncio.fixture
-async def door() -> AsyncIterator[Callable[..., Door]]:
+async def door(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[..., Door]]:
     """Make doors, to private addresses unless told otherwise; they are closed at the end."""
+    monkeypatch.setattr("outbound.door.CONNECT_TIMEOUT_S", PATIENCE_S)
     doors: list[Door] = []
 
-    def make(*, allow_private: bool = True, timeout_s: float = 10.0, **others: Any) -> Door:
+    def make(*, allow_private: bool = True, timeout_s: float = 3 * PATIENCE_S, **others: Any) -> Door:
         doors.append(Door(allow_private=allow_private, timeout_s=timeout_s, **others))
         return doors[-1]
 
     yield make
     for each in doors:
         await each.aclose()
+
+
+@pytest.fixture
+def nobody_there() -> Iterator[str]:
+    """The URL of a port of this machine that takes no connection, and that nobody else comes to listen at meanwhile."""
+    with socket.socket() as kept:
+        kept.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{kept.getsockname()[1]}/"
 
 
 @pytest.fixture

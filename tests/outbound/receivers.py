@@ -114,6 +114,20 @@ def raw(*parts: bytes, pause_s: float = 0) -> Behaviour:
     return behave
 
 
+def dripping(first: bytes, again: bytes, *, pause_s: float = 0.05) -> Behaviour:
+    """Send `first`, and then `again` after each pause, until the caller leaves."""
+
+    async def behave(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        part = first
+        while True:
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(pause_s)
+            part = again
+
+    return behave
+
+
 async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
     """Say nothing until the caller leaves."""
     await reader.read()

@@ -20,9 +20,9 @@ DONE = {"status": "completed", "assets": [ASSET], "units": 2, "provider_cost_usd
 def ask(receiver, door, work, now):
     """`await ask(behaviour)`: what is made of an executor that behaves so."""
 
-    async def perform(behave, *, timeout_s=10.0):
+    async def perform(behave, **limits):
         there = await receiver(behave)
-        return await CallingExecutor(door(timeout_s=timeout_s), there.url, [SECRET], lambda: now).perform(work)
+        return await CallingExecutor(door(**limits), there.url, [SECRET], lambda: now).perform(work)
 
     return perform
 

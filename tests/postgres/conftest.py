@@ -15,7 +15,7 @@ from api.postgres import server as postgres
 from api.postgres.server import Server
 
 ROOT = Path(postgres.__file__).parents[2]
-END_TIMEOUT_S = 40
+END_TIMEOUT_S = 90
 
 
 class Service:

@@ -19,7 +19,7 @@ from api.postgres.server import Server, Watch, stop
 Begin = Callable[..., Any]
 Start = Callable[..., Server]
 
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 
 
 def _eventually(check: Callable[[], bool]) -> None:

@@ -4,7 +4,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from billing.pricing import (
@@ -24,6 +24,9 @@ from billing.pricing import (
     price_of,
 )
 
+unhurried = settings(deadline=None)
+"""A machine that stalls for a while is no fault of what is tested."""
+
 COSTS = st.integers(0, 10**12)
 MARGINS = st.integers(0, 999_999)
 UNITS = st.integers(1, 100)
@@ -33,6 +36,7 @@ COST_PLUS = st.builds(Price, st.just(Policy.COST_PLUS), st.just(0), COSTS, MARGI
 PRICES = FIXED | PER_UNIT | COST_PLUS
 
 
+@unhurried
 @given(COST_PLUS, UNITS)
 def test_cost_plus_covers_the_cost_and_its_margin_and_wastes_less_than_a_credit(price, units):
     wanted = Fraction(price.cost_micro_usd * units, 10_000) * (1 + Fraction(price.margin_basis_points, 10_000))
@@ -41,28 +45,33 @@ def test_cost_plus_covers_the_cost_and_its_margin_and_wastes_less_than_a_credit(
     assert credits_ == 1 or credits_ - wanted < 1
 
 
+@unhurried
 @given(COST_PLUS, UNITS, COSTS)
 def test_what_the_provider_took_is_charged_with_the_same_margin(price, units, took):
     wanted = Fraction(took, 10_000) * (1 + Fraction(price.margin_basis_points, 10_000))
     assert wanted <= price.credits_for(units, took) < max(wanted, Fraction(1)) + 1
 
 
+@unhurried
 @given(PRICES, UNITS, UNITS)
 def test_more_units_never_cost_less_and_every_price_is_a_whole_credit_or_more(price: Price, some: int, more: int):
     assert type(price.credits_for(some)) is int
     assert 1 <= price.credits_for(some) <= price.credits_for(some + more)
 
 
+@unhurried
 @given(PER_UNIT, UNITS)
 def test_per_unit_is_so_many_times_the_unit(price, units):
     assert price.credits_for(units) == price.credits * units == price.credits_for(units, 10**12)
 
 
+@unhurried
 @given(FIXED, UNITS)
 def test_fixed_is_the_same_for_any_units(price, units):
     assert price.credits_for(units) == price.credits
 
 
+@unhurried
 @given(PRICES)
 def test_a_price_that_was_stored_is_the_same_price(price):
     assert price_of(price.stored()) == price

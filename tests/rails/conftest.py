@@ -21,11 +21,15 @@ import pytest_asyncio
 
 from ledger import ids
 from ledger.money import usd
+from rails import stripe_door
 from rails.rail import Order
 from rails.stripe_door import StripeDoor
+from tests.service import free_port
 
 ROOT = Path(__file__).parents[2]
-START_TIMEOUT_S = 15
+START_TIMEOUT_S = 60
+PATIENCE_S = 60.0
+"""For what has to come, on a machine that stalls: no test waits until this is over."""
 FIXTURES = json.loads((Path(__file__).parent / "stripe_fixtures.json").read_text())
 NOW = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
 CREATED = 1_795_248_000
@@ -226,11 +230,12 @@ def scripted(loopback: StartLoopback) -> Callable[..., Awaitable[Loopback]]:
 
 
 @pytest_asyncio.fixture
-async def door() -> AsyncIterator[Callable[..., StripeDoor]]:
+async def door(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[..., StripeDoor]]:
     """Make doors to an address; they are closed at the end."""
+    monkeypatch.setattr(stripe_door, "CONNECT_TIMEOUT_S", PATIENCE_S)
     doors: list[StripeDoor] = []
 
-    def make(api_base: str, *, timeout_s: float = 5.0) -> StripeDoor:
+    def make(api_base: str, *, timeout_s: float = 2 * PATIENCE_S) -> StripeDoor:
         doors.append(StripeDoor("sk_test_4eC39Hq", clock=lambda: NOW, api_base=api_base, timeout_s=timeout_s))
         return doors[-1]
 
@@ -242,9 +247,7 @@ async def door() -> AsyncIterator[Callable[..., StripeDoor]]:
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[str]:
     """The address of a sandbox of the module's own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "sandbox", "--host", "127.0.0.1", "--port", str(port)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
@@ -267,7 +270,7 @@ def _wait_until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
 @pytest.fixture
 def control(sandbox: str) -> Iterator[Callable[..., Any]]:
     """Tell the sandbox something: `control(where, **body)`."""
-    with httpx.Client(base_url=sandbox, timeout=10) as client:
+    with httpx.Client(base_url=sandbox, timeout=PATIENCE_S) as client:
 
         def tell(where: str, /, **body: Any) -> Any:
             answer = client.post(f"/sandbox/{where}", json=body)
@@ -280,7 +283,7 @@ def control(sandbox: str) -> Iterator[Callable[..., Any]]:
 @pytest.fixture
 def at(sandbox: str, door: Callable[..., StripeDoor]) -> StripeDoor:
     """A door to the sandbox."""
-    return door(sandbox, timeout_s=1.0)
+    return door(sandbox)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.money import usd
@@ -20,6 +20,9 @@ from rails.stripe_x402.rail import StripeX402
 DOOR = StripeDoor("sk_test_4eC39Hq", clock=lambda: datetime(2026, 11, 21, tzinfo=UTC), api_base="http://127.0.0.1:1")
 PREVIEW = "2026-05-27.preview"
 RAILS: list[Rail] = [StripeCheckout(DOOR), StripeX402(DOOR, api_version=PREVIEW)]
+
+unhurried = settings(deadline=None)
+"""A machine that stalls for a while is no fault of what is tested."""
 
 letters = st.text("0123456789abcdefghjkmnpqrstvwxyz", min_size=26, max_size=26)
 orders = st.builds(
@@ -45,6 +48,7 @@ def all_values(value: Any) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("rail", RAILS, ids=lambda rail: rail.method_id)
+@unhurried
 @given(order=orders)
 def test_prepare_gives_the_same_bytes_and_key_for_the_same_order(rail: Any, order: Any) -> None:
     first, second = rail.prepare(order), rail.prepare(order)
@@ -55,6 +59,7 @@ def test_prepare_gives_the_same_bytes_and_key_for_the_same_order(rail: Any, orde
 
 
 @pytest.mark.parametrize("rail", RAILS, ids=lambda rail: rail.method_id)
+@unhurried
 @given(order=orders)
 def test_stored_text_keeps_the_order_of_the_parameters_when_it_is_read_and_written_again(rail: Any, order: Any) -> None:
     text = rail.prepare(order).parameters
@@ -62,11 +67,13 @@ def test_stored_text_keeps_the_order_of_the_parameters_when_it_is_read_and_writt
 
 
 @pytest.mark.parametrize(("rail", "version"), list(zip(RAILS, [API_VERSION, PREVIEW], strict=True)))
+@unhurried
 @given(order=orders)
 def test_a_request_says_under_which_version_it_was_prepared(rail: Any, version: str, order: Any) -> None:
     assert rail.prepare(order).api_version == version
 
 
+@unhurried
 @given(order=orders)
 def test_no_two_rails_use_one_key(order: Any) -> None:
     assert len({rail.prepare(order).provider_key for rail in RAILS}) == len(RAILS)

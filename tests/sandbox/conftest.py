@@ -1,7 +1,6 @@
 """A sandbox of its own for these tests: the real program, the real stripe client, a receiver of letters."""
 
 import contextlib
-import socket
 import subprocess
 import sys
 import threading
@@ -16,19 +15,15 @@ import httpx
 import pytest
 import stripe
 
+from tests.service import free_port
+
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 SECRET = "whsec_of_the_tests"
 KEY = "sk_test_of_the_tests"
 PREVIEW = "2026-10-14.preview"
-START_TIMEOUT_S = 15.0
-WAIT_S = 8.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+WAIT_S = 60.0
+"""For what has to come, on a machine that stalls: no test waits until this is over."""
 
 
 def until(ask: Callable[[], T], *, within_s: float = WAIT_S) -> T:
@@ -55,11 +50,16 @@ class Letter:
 
 @dataclass
 class Receiver:
-    """Takes letters and answers what it is told to, status by status, then 200."""
+    """Takes letters and answers those about something what it is told to, status by status; else 200."""
 
     url: str
     letters: list[Letter] = field(default_factory=list)
-    answers: list[int] = field(default_factory=list)
+    answers: dict[str, list[int]] = field(default_factory=dict)
+
+    def answer_to(self, body: bytes) -> int:
+        """The next status. A letter that an earlier test left under way takes none of another's away."""
+        told = (statuses for about, statuses in self.answers.items() if about.encode() in body and statuses)
+        return next(told, [200]).pop(0)
 
     def types(self, about: str) -> list[str]:
         return [letter.event().type for letter in list(self.letters) if about.encode() in letter.body]
@@ -78,21 +78,21 @@ class Receiver:
 
 @contextlib.contextmanager
 def receiving() -> Iterator[Receiver]:
-    port = free_port()
-    receiver = Receiver(f"http://127.0.0.1:{port}/webhooks/stripe")
+    receiver = Receiver("")
 
     class Taker(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             receiver.letters.append(Letter(self.path, body, self.headers.get("Stripe-Signature", "")))
-            self.send_response(receiver.answers.pop(0) if receiver.answers else 200)
+            self.send_response(receiver.answer_to(body))
             self.send_header("Content-Length", "0")
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Taker)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Taker)
+    receiver.url = f"http://127.0.0.1:{server.server_port}/webhooks/stripe"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
@@ -111,9 +111,9 @@ class Sandbox:
     process: subprocess.Popen[str]
     receiver: Receiver | None = None
     open_clients: list[stripe.HTTPXClient] = field(default_factory=list)
-    browser: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=15, trust_env=False, verify=False))  # noqa: S501
+    browser: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=WAIT_S, trust_env=False, verify=False))  # noqa: S501
 
-    def client(self, key: str = KEY, *, timeout_s: float = 5.0, retries: int = 0) -> stripe.StripeClient:
+    def client(self, key: str = KEY, *, timeout_s: float = WAIT_S, retries: int = 0) -> stripe.StripeClient:
         http = stripe.HTTPXClient(timeout=timeout_s, allow_sync_methods=True)
         self.open_clients.append(http)
         return stripe.StripeClient(key, base_addresses={"api": self.url}, http_client=http, max_network_retries=retries)
@@ -131,6 +131,10 @@ class Sandbox:
     def calls(self, path: str) -> list[dict[str, Any]]:
         return [call for call in self.control("GET", "calls")["calls"] if call["path"] == path]
 
+    def settle(self) -> None:
+        """Wait until nothing that earlier tests began is still to move money by itself."""
+        until(lambda: not self.control("GET", "state")["objects"].get("job"))
+
     def close_clients(self) -> None:
         while self.open_clients:
             self.open_clients.pop().close()
@@ -142,7 +146,7 @@ class Sandbox:
             self.process.kill()
         else:
             self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(WAIT_S)
         assert self.process.stdout is not None
         self.process.stdout.close()
 

@@ -11,7 +11,18 @@ import pytest
 import stripe
 
 from tests.sandbox import known_parameters
-from tests.sandbox.conftest import KEY, PREVIEW, Sandbox, address_of, new_deposit, new_session, receiving, start, until
+from tests.sandbox.conftest import (
+    KEY,
+    PREVIEW,
+    WAIT_S,
+    Sandbox,
+    address_of,
+    new_deposit,
+    new_session,
+    receiving,
+    start,
+    until,
+)
 
 PACKAGE = Path(__file__).parents[2] / "sandbox"
 
@@ -105,7 +116,7 @@ def test_line_items_parse_and_carry_the_price(client: stripe.StripeClient) -> No
 
 
 async def _created_async(url: str) -> tuple[str, str]:
-    http = stripe.HTTPXClient(timeout=5)
+    http = stripe.HTTPXClient(timeout=WAIT_S)
     client = stripe.StripeClient(KEY, base_addresses={"api": url}, http_client=http)
     intent = await client.v1.payment_intents.create_async({"amount": 500, "currency": "usd"})
     await http.close_async()
@@ -207,7 +218,8 @@ def test_only_test_secret_keys_open_the_door(sandbox: Sandbox, authorization: st
 
 def test_restricted_key_and_basic_scheme_are_taken(sandbox: Sandbox) -> None:
     assert sandbox.client("rk_test_x").v1.accounts.retrieve_current().charges_enabled
-    assert httpx.get(f"{sandbox.url}/v1/account", auth=("sk_test_x", ""), trust_env=False).status_code == 200
+    answer = httpx.get(f"{sandbox.url}/v1/account", auth=("sk_test_x", ""), trust_env=False, timeout=WAIT_S)
+    assert answer.status_code == 200
 
 
 def test_what_does_not_exist_answers_404(sandbox: Sandbox, client: stripe.StripeClient) -> None:

@@ -19,10 +19,11 @@ from api.cli import main
 from tests.programs import started
 from tests.service import ROOT, free_port
 
-START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 40.0
-ORPHANS_GONE_WITHIN_S = 10.0
-COMMAND_TIMEOUT_S = 180.0  # the demo walks every rail
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 90.0
+ORPHANS_GONE_WITHIN_S = 60.0
+ANSWER_TIMEOUT_S = 60.0
+COMMAND_TIMEOUT_S = 300.0  # the demo walks every rail
 COMMAND = [sys.executable, "-P", "-m", "api.cli"]
 
 
@@ -46,7 +47,7 @@ def typed(folder: Path, *arguments: str, **settings: str) -> subprocess.Complete
         stdout, stderr = Path(kept) / "stdout", Path(kept) / "stderr"
         run = partial(_run, arguments)
         child = started(run, said=stdout, errors=stderr, environment=environment(**settings), folder=folder)
-        child.join(START_TIMEOUT_S)
+        child.join(COMMAND_TIMEOUT_S)
         if child.exitcode is None:
             child.kill()
             child.join()
@@ -150,10 +151,11 @@ def named(pids: set[int], word: str) -> set[int]:
 
 def sign_up(url: str) -> dict[str, Any]:
     body = {"agent_name": "tester", "runtime": "pytest", "return_token": True}
-    answer: dict[str, Any] = httpx.post(f"{url}/v1/agent-signups", json=body, timeout=20).json()
+    answer: dict[str, Any] = httpx.post(f"{url}/v1/agent-signups", json=body, timeout=ANSWER_TIMEOUT_S).json()
     assert answer["ok"], answer
     return answer
 
 
 def whoami(url: str, token: str) -> httpx.Response:
-    return httpx.get(f"{url}/v1/whoami", headers={"authorization": f"Bearer {token}"}, timeout=20)
+    headers = {"authorization": f"Bearer {token}"}
+    return httpx.get(f"{url}/v1/whoami", headers=headers, timeout=ANSWER_TIMEOUT_S)

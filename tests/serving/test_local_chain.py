@@ -80,7 +80,7 @@ def test_a_stock_client_buys_from_a_service_with_a_local_chain_which_remembers_i
         told = json.loads(file.read_text())
         receipt = {"jsonrpc": "2.0", "id": 1, "method": "eth_getTransactionReceipt"}
         transaction = paid.settlement["transaction"]
-        found = httpx.post(told["rpc_url"], json={**receipt, "params": [transaction]}).json()["result"]
+        found = httpx.post(told["rpc_url"], json={**receipt, "params": [transaction]}, timeout=60).json()["result"]
         assert found["status"] == "0x1", "the chain is the one that was paid on"
         assert told["wallet_key"] in service.said(), "the banner has a key to try it with"
         assert told["gas_key"] not in service.said()

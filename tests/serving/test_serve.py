@@ -12,7 +12,7 @@ import pytest
 from api.running import remembered
 from api.running.children import is_free
 from tests.service import free_port, until
-from tests.serving.purser import descendants, is_alive, named, serving, sign_up, typed, whoami
+from tests.serving.purser import ANSWER_TIMEOUT_S, descendants, is_alive, named, serving, sign_up, typed, whoami
 
 PRIVATE = 0o600
 
@@ -29,8 +29,8 @@ def sandbox_port(folder: Path) -> int:
 
 def test_serve_starts_from_nothing_and_leaves_no_process_no_port_and_no_secret_behind(folder):
     with serving(folder) as service:
-        health = httpx.get(f"{service.url}/healthz").json()
-        until(lambda: "Ctrl-C" in service.said())
+        health = httpx.get(f"{service.url}/healthz", timeout=ANSWER_TIMEOUT_S).json()
+        until(lambda: "Ctrl-C" in service.said(), within_s=ANSWER_TIMEOUT_S)
         checked = typed(folder, "check")
         books = typed(folder, "books", "org_platform")
         known = remembered.recall(folder / ".purser")
@@ -77,8 +77,8 @@ def test_an_agents_token_still_works_after_ctrl_c_and_after_kill_dash_nine_which
 def test_a_killed_server_process_is_replaced_and_a_second_service_on_the_same_data_is_refused(standing):
     [worker] = named(descendants(standing.process.pid), "spawn_main")
     os.kill(worker, signal.SIGKILL)
-    until(lambda: not is_alive(worker))
-    assert until(lambda: answers(f"{standing.url}/readyz"), within_s=30)
+    until(lambda: not is_alive(worker), within_s=ANSWER_TIMEOUT_S)
+    assert until(lambda: answers(f"{standing.url}/readyz"), within_s=ANSWER_TIMEOUT_S)
     second = typed(standing.folder, "serve", "--port", str(free_port()))
     assert second.returncode == 1
     assert "already runs the PostgreSQL of" in second.stderr
@@ -87,7 +87,7 @@ def test_a_killed_server_process_is_replaced_and_a_second_service_on_the_same_da
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=2).status_code == 200
+        return httpx.get(url, timeout=5).status_code == 200
     except httpx.TransportError:
         return False
 

@@ -5,7 +5,7 @@ import select
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from urllib.parse import urlsplit
 
 import httpx
@@ -29,7 +29,7 @@ def many_files() -> Iterator[None]:
 
 
 def connect(url: str, said: bytes = b"") -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", int(urlsplit(url).port or 0)), timeout=5)
+    connection = socket.create_connection(("127.0.0.1", int(urlsplit(url).port or 0)), timeout=60)
     connection.sendall(said)
     return connection
 
@@ -41,8 +41,8 @@ def test_silent_connections_do_not_stop_the_service_and_are_hung_up_on(standing,
         for number in range(SILENT):
             begun = b"GET /healthz HTTP/1.1\r\n" if number % 2 else b""
             waiting.register(open_ones.enter_context(connect(standing.url, begun)), select.POLLIN)
-        assert httpx.get(f"{standing.url}/healthz", timeout=3).status_code == 200
-        deadline = time.monotonic() + HEADERS_WITHIN_MS / 1000 + 5
+        assert httpx.get(f"{standing.url}/healthz", timeout=HEADERS_WITHIN_MS / 2000).status_code == 200
+        deadline = time.monotonic() + HEADERS_WITHIN_MS / 1000 + 60
         while (ended := len(waiting.poll(0))) < SILENT and time.monotonic() < deadline:
             time.sleep(0.2)
         assert ended == SILENT
@@ -50,6 +50,7 @@ def test_silent_connections_do_not_stop_the_service_and_are_hung_up_on(standing,
 
 def test_http_2_is_not_spoken_in_clear(standing):
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"
-    with connect(standing.url, preface) as connection:
+    answer = b""
+    with connect(standing.url, preface) as connection, suppress(ConnectionError):  # or hangs up on what it has not read
         answer = connection.recv(4096)
     assert not answer or answer.startswith(b"HTTP/1.1 4"), answer

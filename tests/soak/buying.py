@@ -11,7 +11,7 @@ from tests.service import CHECKOUT, DEPOSIT, PURCHASES
 from tests.soak.driver import Lived, Surprise
 from tests.soak.steps import ENDS, Buy
 
-PAY_TIMEOUT_S: Final = 20.0
+PAY_TIMEOUT_S: Final = 60.0
 METHODS: Final = {"card": CHECKOUT, "deposit": DEPOSIT}
 CREATED_AT: Final = {"card": "/v1/checkout/sessions", "deposit": "/v1/payment_intents"}
 

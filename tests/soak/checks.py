@@ -17,7 +17,7 @@ from tests.soak.stage import Stage
 from tests.soak.steps import ENDS, Buy
 from tests.soak.stripe import Theirs
 
-VERIFY_TIMEOUT_S: Final = 120.0
+VERIFY_TIMEOUT_S: Final = 300.0
 
 
 @dataclass(frozen=True)

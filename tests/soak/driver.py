@@ -25,9 +25,9 @@ from tests.soak.steps import Break, Step
 
 T = TypeVar("T")
 
-INSIST_S: Final = 100.0
+INSIST_S: Final = 300.0
 """How long an agent sends the same request again before it gives up."""
-SETTLE_S: Final = 100.0
+SETTLE_S: Final = 300.0
 """How long a step's effect may take: the longest recovery with the waits of a soak, on a slow machine."""
 PAUSE_S: Final = 0.3
 PAUSE_MAX_S: Final = 5.0

@@ -8,7 +8,7 @@ from typing import Any, Final
 from ledger.ids import external
 from tests.soak.stage import Stage
 
-QUIET_WITHIN_S: Final = 40.0
+QUIET_WITHIN_S: Final = 180.0
 POLL_S: Final = 0.25
 QUIET_POLLS: Final = 3
 """So often in a row must nothing be left to do."""

@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 DATABASE: Final = "purser"
 RESTART_AFTER_S: Final = 0.3
-READY_WITHIN_S: Final = 60.0
+READY_WITHIN_S: Final = 120.0
 DATABASE_BACK_WITHIN_S: Final = 60.0
 SETTINGS: Final = {
     "signups_per_minute": 1_000_000,

@@ -16,13 +16,13 @@ SEED = 20261121
 def test_a_small_soak_with_a_killed_worker_ends_without_differences():
     plan = draw(SEED, 6, kills=1)
     assert {moment.what for moment in plan.storm if moment.stroke == "kill"} == {"worker"}
-    report = soak(plan, minutes=2)
+    report = soak(plan, minutes=15)
     assert report.differences == 0, report.text()
 
 
 @pytest.mark.long
 def test_two_soaks_of_one_seed_inject_the_same_and_end_in_the_same_balances():
-    reports = [soak(draw(SEED, 80), minutes=4) for _ in range(2)]
+    reports = [soak(draw(SEED, 80), minutes=15) for _ in range(2)]
     for report in reports:
         assert report.differences == 0, report.text()
     assert reports[0].digest == reports[1].digest

@@ -75,6 +75,6 @@ def test_what_is_no_json_is_shown_as_its_beginning():
 
 @pytest.mark.parametrize("text", ["a" * 300_000, "1 " * 150_000, "bearer" * 50_000, "eyj." * 75_000])
 def test_a_long_text_is_struck_in_one_go(text):
-    started = time.perf_counter()
+    started = time.thread_time()  # of the processor: a machine that stalls is no fault of ours
     redacted({"note": text})
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2

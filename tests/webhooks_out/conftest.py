@@ -30,12 +30,15 @@ from billing.tables import ActivityEvent
 from ledger import ids, posting
 from ledger.operations import SYSTEM_SCOPE, Kind, LotCause, LotOpening, Operation
 from outbound.door import Door
+from tests.billing.patience import be_patient
 from tests.outbound.conftest import receiver
 from tests.service import Database, new_key
 from tests.warm import house_of
 
 __all__ = ["receiver"]
 
+PATIENCE_S = 60
+"""For what has to come, on a machine that stalls: no test waits until this is over."""
 TABLES = ("webhook_deliveries", "untold_events", "told_books", "webhook_endpoints")
 
 
@@ -72,7 +75,7 @@ class Looking:
         self._loop.close()
 
     def _done(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)
 
 
 @dataclass
@@ -157,6 +160,12 @@ def bodies(calls: Sequence[Any]) -> list[Any]:
     return [json.loads(call.body) for call in calls]
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is hurried."""
+    be_patient(monkeypatch.setattr)
+
+
 @pytest.fixture(scope="session")
 def hook_database(new_databases: Any) -> Database:
     """A database that no worker looks into."""
@@ -175,7 +184,7 @@ def look(hook_database: Database) -> Iterator[Looking]:
 async def world(hook_database: Database, look: Looking) -> AsyncIterator[World]:
     for table in TABLES:
         look.rows(f"DELETE FROM billing.{table}")
-    settings = Settings(database_url=SecretStr(hook_database.run_url), outbound_private=True, outbound_timeout_s=4)
+    settings = Settings(database_url=SecretStr(hook_database.run_url), outbound_private=True, outbound_timeout_s=30)
     house = house_of(settings, "webhooks_out")
     organization_id = look.organization_id or await new_organization(house)
     look.organization_id = organization_id

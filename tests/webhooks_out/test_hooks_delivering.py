@@ -16,7 +16,7 @@ from billing.subscriptions.rules import FAILING_MAX, WAITS, Heard
 from outbound import signing
 from outbound.door import Door
 from tests.outbound.receivers import answer, hang, raw, reset
-from tests.webhooks_out.conftest import bodies
+from tests.webhooks_out.conftest import PATIENCE_S, bodies
 from tests.webhooks_out.dying import Died, dying, some_lines_or_all
 
 ACT: Any = {"by": COMMAND_LINE, "reason": "a test"}
@@ -149,9 +149,9 @@ async def test_a_receiver_that_hangs_for_ever_delays_nobody_else(world, receiver
         await world.endpoint(here.url)
     await world.happens(times=12)
     await world.spread()
-    courier = world.courier(Door(allow_private=True, timeout_s=30))
+    courier = world.courier(Door(allow_private=True, timeout_s=2 * PATIENCE_S))
     await courier.turn()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await well.until(calls=12)
         await stuck.until(calls=delivering.TOGETHER_MAX)
         await world.happens(times=3)

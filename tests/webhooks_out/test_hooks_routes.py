@@ -63,7 +63,7 @@ def listener() -> Iterator[Listener]:
 @pytest.fixture(scope="module")
 def telling(new_databases, start_service):
     """A service with a worker on a database of its own, whose product may have private addresses."""
-    return start_service(database=new_databases("telling"), worker=True, outbound_private=True, outbound_timeout_s=4)
+    return start_service(database=new_databases("telling"), worker=True, outbound_private=True, outbound_timeout_s=30)
 
 
 @pytest.fixture(scope="module")

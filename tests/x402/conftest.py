@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ with recursion.limit_kept():
     from eth_account import Account
     from eth_account.signers.local import LocalAccount
 
+from tests.billing.patience import be_patient
 from tests.evm.anvil import Anvil, NotHere, anvil_binary
-from tests.evm.conftest import anvil, contract_payer, gas_wallet, payer, rewound, token
+from tests.evm.conftest import BASE_FEE_WEI, PATIENCE_S, anvil, contract_payer, gas_wallet, payer, rewound, token
 from tests.evm.usdc import Token
 from tests.service import (
+    ANSWER_S,
     HOST,
     Agent,
     Database,
@@ -37,6 +40,7 @@ from tests.service import (
     new_agent,
     sandbox_running,
     service_running,
+    until,
 )
 from tests.x402.chains import OnChain, chain_running, key_of
 from tests.x402.javascript import JavaScriptClient, javascript_client
@@ -47,8 +51,21 @@ from tests.x402.till import Till, assert_verifies, till_open
 
 __all__ = ["anvil", "contract_payer", "gas_wallet", "payer", "rewound", "token"]
 
+PATIENT = {"x402_wait_s": 40, "x402_rpc_timeout_s": 40}
+"""How long a service waits for the chain, for its requests and for its node: less than its clients wait for it."""
 
-GWEI = 10**9
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody in this process is hurried, and a top-up that waits for nothing has made its one turn when it is answered.
+
+    An event loop that stood still finds a time-out that has passed before it finds the answer that has come meanwhile.
+    """
+    be_patient(monkeypatch.setattr)
+    monkeypatch.setattr("rails.evm.rpc.CONNECT_TIMEOUT_S", PATIENCE_S)
+    monkeypatch.setattr("rails.x402.facilitator.CONNECT_TIMEOUT_S", PATIENCE_S)
+    monkeypatch.setattr("api.native.VERIFYING_WAIT_S", PATIENCE_S)
+    monkeypatch.setattr("billing.settling.advancing.TURN_LEAST", timedelta(seconds=PATIENCE_S))
 
 
 @pytest.fixture(scope="session")
@@ -98,12 +115,19 @@ def service_on_chain(
     onchain: OnChain, rpc_proxy: RpcProxy, new_databases: Callable[[str], Database]
 ) -> Iterator[Service]:
     """The real service, with a worker inside, that takes USDC on the module's chain beside a Stripe of its own."""
-    port, settings = free_port(), onchain.settings(x402_rpc_url=rpc_proxy.url)
+    port, settings = free_port(), onchain.settings(**PATIENT, x402_rpc_url=rpc_proxy.url)
     with (
         sandbox_running(webhook_url=f"http://{HOST}:{port}/webhooks/stripe") as sandbox,
         service_running(new_databases("onchain"), sandbox, port=port, **settings) as running,
     ):
-        yield running
+        yield selling(running)
+
+
+def selling(service: Service) -> Service:
+    """The service, once it has seen that its chain is there: it does not wait for that for long before it starts."""
+    pack = f"{service.url}/v1/x402/top-up/taster-100"
+    until(lambda: httpx.post(pack, timeout=ANSWER_S).status_code == 402)
+    return service
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +140,9 @@ def beside(onchain: OnChain, rpc_proxy: RpcProxy, service_on_chain: Service) -> 
     with ExitStack() as running:
 
         def start(**changes: Any) -> Service:
-            own = {"x402_rpc_url": rpc_proxy.url, "public_url": first.url, "worker": False}
+            own = {**PATIENT, "x402_rpc_url": rpc_proxy.url, "public_url": first.url, "worker": False}
             settings = onchain.settings(**{**own, **changes})
-            return running.enter_context(service_running(first.database, first.sandbox, **settings))
+            return selling(running.enter_context(service_running(first.database, first.sandbox, **settings)))
 
         yield start
 
@@ -147,7 +171,7 @@ def start_on_chain(
     with ExitStack() as running:
 
         def start(*, database: Database | None = None, **changes: Any) -> Service:
-            own = {"x402_gas_key": key_of(onchain.new_gas_wallet())}
+            own = {**PATIENT, "x402_gas_key": key_of(onchain.new_gas_wallet())}
             settings = onchain.settings(**{**own, **changes})
             return running.enter_context(
                 service_running(database or new_databases("onchain"), lone_sandbox_on_chain, **settings)
@@ -167,8 +191,8 @@ def tills_database(new_databases: Callable[[str], Database]) -> Iterator[Databas
 @pytest.fixture
 def shared_chain(anvil: Anvil, token: Token, rewound: None) -> OnChain:
     """The worker's chain, which is as it was after the test, with an address that nobody has paid yet."""
-    anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(GWEI))  # rewinding leaves it as it is,
-    anvil.increase_time(max(0, int(time.time()) - anvil.now))  # and the chain behind by as long as a test took
+    anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(BASE_FEE_WEI))  # gas has become cheaper with every empty block
+    anvil.increase_time(max(0, int(time.time()) - anvil.now))
     return OnChain(chain=anvil, token=token, treasury=Account.create().address, gas=Account.create())
 
 

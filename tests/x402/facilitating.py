@@ -10,6 +10,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, get_args
 
@@ -27,10 +28,10 @@ from x402.schemas import SettleRequest, VerifyRequest
 
 from tests.service import HOST
 
-CONFIRMATION_TIMEOUT_S = 1.0
-"""How long it waits for a block before it says `settlement_pending`."""
-NODE_TIMEOUT_S = 10.0
-SILENCE_S_MAX = 60.0
+CONFIRMATION_TIMEOUT_S = 60.0
+"""How long it waits for a block before it says `settlement_pending`, unless told otherwise."""
+NODE_TIMEOUT_S = 60.0
+SILENCE_S_MAX = 120.0
 HUGE_BYTES = 1024 * 1024
 NO_TRANSACTION = "0x" + "ab" * 32
 
@@ -51,6 +52,15 @@ Kind = Literal[
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
+@dataclass(frozen=True)
+class _Mood:
+    """What it does to whoever asks now. `over`: it has been told to do something else since."""
+
+    kind: Kind | None
+    transaction: str
+    over: threading.Event = field(default_factory=threading.Event)
+
+
 class Facilitating:
     """A running facilitator at `url`. `asked` holds the path of each call, `settled` what each settlement said."""
 
@@ -59,10 +69,8 @@ class Facilitating:
         self.asked: list[str] = []
         self.settled: list[dict[str, Any]] = []
         self._token = token
-        self._kind: Kind | None = None
-        self._transaction = NO_TRANSACTION
+        self._mood = _Mood(None, NO_TRANSACTION)
         self._first_yes: dict[str, dict[str, Any]] = {}
-        self._released = threading.Event()
         # The signer's own session would follow the environment's proxies, and is never closed.
         self._session = requests.Session()
         self._session.trust_env = False
@@ -80,15 +88,24 @@ class Facilitating:
 
         Nonces are counted from the chain's again: the SDK's signer only ever counts up, and a test may have rewound it.
         """
-        self._released.set()
-        self._released = threading.Event()
+        before, self._mood = self._mood, _Mood(kind, transaction)
         self._signer._next_nonce = None
-        self._kind, self._transaction = kind, transaction
+        before.over.set()
+
+    @contextmanager
+    def impatient(self, seconds: float) -> Iterator[None]:
+        """For the length of the block it waits so long for a block of the chain before it says `settlement_pending`."""
+        self._signer._confirmation_timeout_seconds = seconds
+        try:
+            yield
+        finally:
+            self._signer._confirmation_timeout_seconds = CONFIRMATION_TIMEOUT_S
 
     def answer(self, path: str, body: bytes, credentials: str | None) -> tuple[int, bytes] | None:
         """Status and body; None breaks the connection."""
+        mood = self._mood  # before it can be seen that it was asked: whoever saw that may tell it to do something else
         self.asked.append(path)
-        kind, released = self._kind, self._released
+        kind, over = mood.kind, mood.over
         if self._token is not None and credentials != f"Bearer {self._token}":
             return 401, b'{"error": "who are you?"}'
         if kind == "nonsense":
@@ -96,35 +113,36 @@ class Facilitating:
         if kind == "redirects":
             return 307, b""
         if kind == "late_unsettled" and path == "/settle":
-            released.wait(SILENCE_S_MAX)
+            over.wait(SILENCE_S_MAX)
             return 503, b""
-        said = self._said(path, body, kind)
+        said = self._said(path, body, mood)
         if kind == "late_settled" and path == "/settle":
-            released.wait(SILENCE_S_MAX)
+            over.wait(SILENCE_S_MAX)
         if kind == "lost_after_settling" and path == "/settle":
             return None
         status = 500 if kind == "error_after_settling" and path == "/settle" else 200
         return status, json.dumps(said).encode() + b" " * (HUGE_BYTES if kind == "huge" else 0)
 
-    def _said(self, path: str, body: bytes, kind: Kind | None) -> dict[str, Any]:
-        return {"/supported": self._supported, "/verify": self._verify, "/settle": self._settle}[path](body, kind)
+    def _said(self, path: str, body: bytes, mood: _Mood) -> dict[str, Any]:
+        return {"/supported": self._supported, "/verify": self._verify, "/settle": self._settle}[path](body, mood)
 
-    def _supported(self, _body: bytes, kind: Kind | None) -> dict[str, Any]:
+    def _supported(self, _body: bytes, mood: _Mood) -> dict[str, Any]:
         said = self._x402.get_supported().model_dump(by_alias=True, exclude_none=True)
-        if kind == "wrong_network":
+        if mood.kind == "wrong_network":
             said["kinds"] = [{**entry, "network": "eip155:1"} for entry in said["kinds"]]
         return said
 
-    def _verify(self, body: bytes, _kind: Kind | None) -> dict[str, Any]:
+    def _verify(self, body: bytes, _mood: _Mood) -> dict[str, Any]:
         asked = VerifyRequest.model_validate_json(body)
         verified = self._x402.verify(asked.payment_payload, asked.payment_requirements)
         return verified.model_dump(by_alias=True, exclude_none=True)
 
-    def _settle(self, body: bytes, kind: Kind | None) -> dict[str, Any]:
+    def _settle(self, body: bytes, mood: _Mood) -> dict[str, Any]:
+        kind = mood.kind
         asked = SettleRequest.model_validate_json(body)
         signature = asked.payment_payload.payload["signature"]
         if kind in ("lies_no_transaction", "lies_other_transaction"):
-            return {"success": True, "transaction": self._transaction, "network": self.network}
+            return {"success": True, "transaction": mood.transaction, "network": self.network}
         if kind == "repeats_success" and signature in self._first_yes:
             return self._first_yes[signature]
         settled = self._x402.settle(asked.payment_payload, asked.payment_requirements)
@@ -141,7 +159,7 @@ class Facilitating:
 
     def stop(self) -> None:
         """Answer whoever waits, and end all threads."""
-        self._released.set()
+        self._mood.over.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -150,6 +168,7 @@ class Facilitating:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = False  # so that closing waits for them
+    request_queue_size = 128  # who finds no place there tries again a second later, or gives up
 
 
 def _handler(facilitating: Facilitating) -> type[BaseHTTPRequestHandler]:

@@ -28,7 +28,7 @@ CACHE = Path.home() / ".cache" / "purser" / "x402-clients"
 MANIFESTS = ("package.json", "package-lock.json")
 SCRIPT = "pay.mjs"
 NODE_MAJOR_MIN = 18  # the first with `fetch`
-NODE_TIMEOUT_S = 60.0
+NODE_TIMEOUT_S = 180.0
 
 
 @dataclass(frozen=True)

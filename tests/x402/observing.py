@@ -12,7 +12,7 @@ from tests.evm.anvil import Anvil
 from tests.evm.usdc import TRANSFER_BYTES, TRANSFER_VRS
 from tests.x402.paying import decoded, encoded, requirement_in
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 _TERMS = ("from", "to", "value", "validAfter", "validBefore", "nonce")
 
 

@@ -26,7 +26,7 @@ with recursion.limit_kept():
 
 from tests.evm.usdc import TYPES
 
-CLIENT_TIMEOUT_S = 30.0
+CLIENT_TIMEOUT_S = 90.0
 REQUIRED, SIGNATURE, RESPONSE = "PAYMENT-REQUIRED", "PAYMENT-SIGNATURE", "PAYMENT-RESPONSE"
 _KIND = "TransferWithAuthorization"
 

@@ -17,13 +17,13 @@ from typing import Any
 import httpx
 from eth_utils.crypto import keccak
 
-from tests.evm.anvil import CALL_TIMEOUT_S
-from tests.service import HOST
+from tests.service import HOST, free_port
 
 EVERY_METHOD = "*"
 SEND = "eth_sendRawTransaction"
-HELD_S_MAX = 30.0
-IDLE_S_MAX = 30.0
+NODE_TIMEOUT_S = 60.0
+HELD_S_MAX = 60.0
+IDLE_S_MAX = 60.0
 
 Ask = Callable[[], Any]
 Behavior = Callable[[Ask, Sequence[Any]], Any]
@@ -116,10 +116,10 @@ class RpcProxy:
 
     def __init__(self, target: str) -> None:
         self.asked: list[tuple[str, list[Any]]] = []
-        self._target = httpx.Client(base_url=target, timeout=CALL_TIMEOUT_S, trust_env=False)
+        self._target = httpx.Client(base_url=target, timeout=NODE_TIMEOUT_S, trust_env=False)
         self._behaviors: dict[str, list[Behavior]] = {}
-        self._listen(0)
-        self.port = int(self._server.server_address[1])
+        self.port = free_port()  # which is nobody else's while it is `unreachable`
+        self._listen(self.port)
         self.url = f"http://{HOST}:{self.port}"
 
     @contextmanager
@@ -187,6 +187,7 @@ class RpcProxy:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = False  # so that closing waits for them
+    request_queue_size = 128  # who finds no place there tries again a second later, or gives up
 
 
 def _handler(proxy: RpcProxy) -> type[BaseHTTPRequestHandler]:

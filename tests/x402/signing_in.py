@@ -21,7 +21,7 @@ with recursion.limit_kept():
     from x402.extensions.sign_in_with_x import CreateSIWxClientExtensionOptions, create_siwx_client_extension
     from x402.http.clients import x402HttpxClient
 
-from tests.service import Agent, error_of
+from tests.service import ANSWER_S, Agent, error_of
 from tests.x402.paying import decoded, encoded
 
 PATH = "/v1/x402/sign-in"
@@ -87,7 +87,7 @@ def sign_in_with_python(url: str, account: LocalAccount, *, token: str | None = 
     async def asks() -> httpx.Response:
         client = x402Client()
         client.register_extension(create_siwx_client_extension(CreateSIWxClientExtensionOptions(signers=[account])))
-        async with x402HttpxClient(client, timeout=20) as http:
+        async with x402HttpxClient(client, timeout=ANSWER_S) as http:
             answer: httpx.Response = await http.post(url + PATH, headers=bearing(token))
             return answer
 

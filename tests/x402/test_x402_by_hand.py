@@ -6,7 +6,7 @@ import httpx
 import pytest
 from eth_account import Account
 
-from tests.service import Caller, data_of, error_of, until
+from tests.service import ANSWER_S, Caller, data_of, error_of, until
 from tests.x402.chains import key_of
 from tests.x402.paying import REQUIRED, SIGNATURE, decoded, encoded, signed_payment
 
@@ -137,7 +137,7 @@ def test_fifty_sends_of_one_payment_to_two_processes_grant_once(two_on_chain, on
     tokens = [token for answer in answers if (token := answer.json()["data"].get("token"))]
     assert len(tokens) == 1, "who claimed it, and nobody else"
     assert all(set(answer.json()["data"]) <= TOLD_TO_EVERYBODY for answer in answers if tokens[0] not in answer.text)
-    with httpx.Client(base_url=two_on_chain[1].url, timeout=20) as client:
+    with httpx.Client(base_url=two_on_chain[1].url, timeout=ANSWER_S) as client:
         quota = Caller(client, tokens[0]).get("/v1/quota")
     assert quota["limits"]["payment_backed_remaining_credits"] == 100
     assert onchain.received - before == DOLLAR
@@ -147,10 +147,10 @@ def taken(url, payment):
     """The answer to a payment that is sent again, as its sender is told to, while the chain is too busy to check it."""
 
     def send():
-        answer = httpx.post(url, headers={SIGNATURE: payment}, timeout=60)
+        answer = httpx.post(url, headers={SIGNATURE: payment}, timeout=ANSWER_S)
         return None if answer.status_code == 503 and answer.json()["error"]["retryable"] else answer
 
-    return until(send, within_s=60)
+    return until(send)
 
 
 TOLD_TO_EVERYBODY = {"state", "payment_attempt_id", "status_url", "retry_after_seconds"}

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from rails.x402 import terms
-from tests.service import Agent, Caller, data_of, error_of, new_agent, new_key, until
+from tests.service import ANSWER_S, Agent, Caller, data_of, error_of, new_agent, new_key, until
 from tests.x402.chains import NETWORK, key_of
 from tests.x402.paying import REQUIRED, RESPONSE, WouldNotPay, decoded, pay_with_python, requirement_in
 from tests.x402.rpc_proxy import SEND, swallowed
@@ -75,7 +75,7 @@ def test_a_contract_wallet_buys_with_its_owners_signature(shop, onchain, top_up)
 def test_an_unpaid_call_is_told_what_to_sign_and_stores_nothing(shop, service_on_chain, onchain, top_up):
     counted = "SELECT (SELECT count(*) FROM billing.organizations), (SELECT count(*) FROM billing.payment_attempts)"
     before = service_on_chain.database.rows(counted)
-    answer = httpx.post(top_up(TASTER))
+    answer = httpx.post(top_up(TASTER), timeout=ANSWER_S)
     error_of(answer, 402, "PAYMENT_REQUIRED")
     required = decoded(answer.headers[REQUIRED])
     requirement = requirement_in(answer.headers[REQUIRED])
@@ -104,7 +104,7 @@ def test_a_client_whose_payment_the_chain_has_not_settled_yet_does_not_pay_twice
     assert int(paid.answer.headers["retry-after"]) > 0
     waiting = paid.answer.json()["data"]
     assert paid.answer.headers["location"] == waiting["status_url"]
-    until(lambda: data_of(httpx.get(waiting["status_url"]))["state"] == "succeeded", within_s=30)
+    until(lambda: data_of(httpx.get(waiting["status_url"], timeout=ANSWER_S))["state"] == "succeeded")
     assert paid_credits(shop, waiting["token"]) == 100
     assert onchain.token.balance(payer.address) == 99 * DOLLAR
 

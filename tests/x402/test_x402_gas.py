@@ -13,6 +13,7 @@ from tests.x402.till import DOLLAR, at_once
 GWEI = 10**9
 ETHER = 10**18
 HOUR_S = 3600
+ROUNDS_MAX = 40
 
 
 def limit(till, **changes):
@@ -48,9 +49,11 @@ async def test_the_next_payment_frees_the_gas_wallet_of_the_one_before(till):
 
 async def test_payments_at_once_take_turns_with_the_nonce(till):
     keys = [await till.claimed_by(till.onchain.payer()) for _ in range(4)]
-    for _ in range(8):
-        assert await at_once(*[till.turn(key) for key in keys])
-    assert [(await till.row(key)).state for key in keys] == [S.SETTLED] * 4
+    states: list[object] = []
+    for _ in range(ROUNDS_MAX):  # two for each, unless all of them come too late for the one that is free
+        if (states := await at_once(*[till.turn(key) for key in keys])) == [S.SETTLED] * 4:
+            break
+    assert states == [S.SETTLED] * 4
     await till.tend()
     signed = [one for key in keys for one in await till.signed(key)]
     assert sorted(one.nonce for one in signed) == [0, 1, 2, 3]

@@ -6,6 +6,7 @@ from rails.x402.terms import METHOD_ID
 from tests.service import data_of, error_of
 from tests.x402.buying import buyer_at, paying, signed_for
 from tests.x402.paying import REQUIRED
+from tests.x402.till import WAIT_S
 
 STAGES = ("quota_required", "ready_to_buy", "payment_pending", "payment_pending", "ready_to_spend")
 
@@ -16,7 +17,7 @@ def payer(shared_chain):
 
 
 async def test_a_wallet_that_follows_the_guide_pays_once_and_is_funded(open_till, payer):
-    till = await open_till(x402_wait_s=10)
+    till = await open_till(x402_wait_s=WAIT_S)
     buyer = await buyer_at(till)
     required, stages = None, []
     for _ in STAGES:

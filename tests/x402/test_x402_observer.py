@@ -13,7 +13,7 @@ from tests.x402.buying import PURCHASE, TOP_UP, buyer_at, buyer_of, paying, sett
 from tests.x402.chains import key_of
 from tests.x402.observing import call_of, payment_in, waiting_call
 from tests.x402.paying import REQUIRED, RESPONSE, decoded, encoded
-from tests.x402.till import DOLLAR
+from tests.x402.till import DOLLAR, WAIT_S
 
 OTHER_PACK = "/v1/x402/top-up/starter-500"
 TOLD = {"state", "payment_attempt_id", "status_url", "retry_after_seconds"}
@@ -80,7 +80,7 @@ async def assert_nothing_for_observers(till, payment, buyer, attempt_id, *, stat
 
 
 async def test_an_observer_of_a_settled_payment_gets_nothing(open_till):
-    till = await open_till(x402_wait_s=10)
+    till = await open_till(x402_wait_s=WAIT_S)
     required, payer = till.required(), till.onchain.payer()
     answer = await till.ask(till.sign(payer))
     bought, transaction = data_of(answer), decoded(answer.headers[RESPONSE])["transaction"]
@@ -122,7 +122,7 @@ async def test_an_observer_of_a_payment_on_its_way_gets_nothing(till):
 async def test_an_observer_that_is_first_while_the_buyer_waits_gets_nothing_and_the_buyer_all(open_till, shared_chain):
     """At another process, before the buyer has got its answer: the claim was made before anything was sent."""
     gas_key = key_of(shared_chain.new_gas_wallet())
-    till, other = await open_till(x402_wait_s=20, x402_gas_key=gas_key), await open_till(x402_gas_key=gas_key)
+    till, other = await open_till(x402_wait_s=WAIT_S, x402_gas_key=gas_key), await open_till(x402_gas_key=gas_key)
     required, payer = till.required(), till.onchain.payer()
     till.onchain.chain.set_automine(False)
     buying = asyncio.create_task(till.ask(till.sign(payer)))
@@ -159,7 +159,7 @@ async def test_an_observer_that_carries_the_payment_out_first_pays_the_gas_and_g
 
 
 async def test_an_observer_of_a_paid_quote_gets_nothing_and_its_organization_all(open_till):
-    till = await open_till(x402_wait_s=10)
+    till = await open_till(x402_wait_s=WAIT_S)
     buyer, payer = await buyer_at(till), till.onchain.payer()
     quote_id = await buyer.quote(credits_=70)
     required = (await buyer.buy(quote_id)).headers[REQUIRED]

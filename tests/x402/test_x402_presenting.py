@@ -11,7 +11,7 @@ from tests.service import data_of, error_of
 from tests.x402.buying import TOP_UP, buyer_at, buyer_of, paying
 from tests.x402.paying import REQUIRED, RESPONSE, SIGNATURE, decoded, encoded
 from tests.x402.rpc_proxy import refused
-from tests.x402.till import DOLLAR
+from tests.x402.till import DOLLAR, WAIT_S
 
 PAYMENT_IDENTIFIER = "payment-identifier"
 
@@ -24,7 +24,7 @@ def payer(shared_chain):
 @pytest.fixture
 async def patient(open_till):
     """A till that waits for the chain."""
-    return await open_till(x402_wait_s=10)
+    return await open_till(x402_wait_s=WAIT_S)
 
 
 def named(identifier):
@@ -169,7 +169,7 @@ async def test_who_has_no_token_may_ask_so_often_in_a_minute(open_till):
 
 async def test_a_new_wallet_whose_first_payment_fails_has_its_account_all_the_same(open_till, bad_node, payer):
     """The account was made by the claim, and its token is shown once: in that answer, whatever it says."""
-    till = await open_till(x402_rpc_url=bad_node.url, x402_wait_s=5)
+    till = await open_till(x402_rpc_url=bad_node.url, x402_wait_s=WAIT_S)
     with bad_node.faulty("eth_estimateGas", refused(3, "execution reverted: Pausable: paused")):
         payment = till.sign(payer)
         answer = await till.ask(payment)

@@ -15,7 +15,7 @@ from tests.service import CHECKOUT, PURCHASES, STRIPE_KEY, data_of, error_of
 from tests.x402.buying import PURCHASE, buyer_at, settlement_of, signed_for
 from tests.x402.chains import key_of
 from tests.x402.paying import REQUIRED, RESPONSE, decoded, requirement_in
-from tests.x402.till import DOLLAR
+from tests.x402.till import DOLLAR, WAIT_S
 
 QUOTE_TTL = timedelta(hours=25)
 
@@ -33,7 +33,7 @@ async def buyer(till):
 @pytest.fixture
 async def patient(open_till):
     """A buyer at a till that waits for the chain."""
-    return await buyer_at(await open_till(x402_wait_s=10))
+    return await buyer_at(await open_till(x402_wait_s=WAIT_S))
 
 
 def asked(answer):
@@ -65,7 +65,7 @@ async def test_an_attempt_asks_for_what_was_stored_although_the_treasury_has_mov
     """A quote that was bought before the move is paid to where it said, at any process."""
     quote_id = await patient.quote()
     required, attempt_id = asked(await patient.buy(quote_id))
-    moved = patient.at(await open_till(x402_wait_s=10, x402_treasury=Account.create().address))
+    moved = patient.at(await open_till(x402_wait_s=WAIT_S, x402_treasury=Account.create().address))
     assert asked(await moved.buy(quote_id)) == (required, attempt_id)
     assert requirement_in(asked(await moved.buy(await moved.quote()))[0])["payTo"] != patient.till.onchain.treasury
     bought = data_of(await moved.buy(quote_id, signed_for(moved.till, required, payer)))

@@ -12,7 +12,7 @@ with recursion.limit_kept():
     from eth_account import Account
 
 from tests.refused import ON_CHAIN, assert_answered_by_rule
-from tests.service import agent_of, data_of
+from tests.service import ANSWER_S, agent_of, data_of
 from tests.x402.chains import key_of
 from tests.x402.paying import REQUIRED, SIGNATURE, signed_payment
 from tests.x402.rpc_proxy import refused
@@ -141,4 +141,4 @@ def test_refusal_on_a_chain_is_answered_as_its_rule_says(refusal, request):
 def test_a_header_of_any_size_is_refused_and_the_service_goes_on(service_on_chain, length):
     request = f"POST {PACK} HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n{SIGNATURE}: {'A' * length}\r\n\r\n"
     assert service_on_chain.raw(request.encode()).status_code in {400, 431}
-    assert httpx.get(f"{service_on_chain.url}/healthz").status_code == 200
+    assert httpx.get(f"{service_on_chain.url}/healthz", timeout=ANSWER_S).status_code == 200

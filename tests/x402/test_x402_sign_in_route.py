@@ -161,16 +161,18 @@ def test_a_nonce_that_is_not_ours_opens_nothing(chained: httpx.Client, wallet: L
         ({"domain": "evil.example"}, "invalid_siwx_domain_mismatch"),
         ({"uri": "https://evil.example/v1/x402/sign-in"}, "invalid_siwx_uri_mismatch"),
         ({"chainId": "eip155:8453"}, "invalid_siwx_unsupported_chain"),
-        ({"expirationTime": at(datetime.now(UTC) - timedelta(seconds=1))}, "invalid_siwx_expired"),
-        ({"issuedAt": at(datetime.now(UTC) - timedelta(minutes=6))}, "invalid_siwx_issued_at_too_old"),
-        ({"issuedAt": at(datetime.now(UTC) + timedelta(hours=1))}, "invalid_siwx_issued_at_in_future"),
-        ({"notBefore": at(datetime.now(UTC) + timedelta(hours=1))}, "invalid_siwx_not_yet_valid"),
+        ({"expirationTime": timedelta(seconds=-1)}, "invalid_siwx_expired"),
+        ({"issuedAt": timedelta(minutes=-6)}, "invalid_siwx_issued_at_too_old"),
+        ({"issuedAt": timedelta(hours=1)}, "invalid_siwx_issued_at_in_future"),
+        ({"notBefore": timedelta(hours=1)}, "invalid_siwx_not_yet_valid"),
     ],
 )
 def test_a_text_that_is_not_for_us_and_now_is_refused_although_it_was_signed(
     chained: httpx.Client, wallet: LocalAccount, linked: Agent, changes: dict[str, Any], reason: str
 ) -> None:
-    refused_as(send(chained, signed(wallet, {**asked_by(chained), **changes})), reason)
+    now = datetime.now(UTC)
+    written = {name: at(now + value) if isinstance(value, timedelta) else value for name, value in changes.items()}
+    refused_as(send(chained, signed(wallet, {**asked_by(chained), **written})), reason)
     assert linked.get("/v1/whoami")
 
 

@@ -35,6 +35,7 @@ with recursion.limit_kept():
         sign_evm_message,
     )
     from x402.mechanisms.evm.constants import ERC6492_MAGIC_VALUE
+from tests.evm.drawing import UNHURRIED
 
 KEY = Account.from_key("0x" + "42" * 32)
 NOW = datetime(2026, 11, 21, 12, 0, 30, tzinfo=UTC)
@@ -188,6 +189,7 @@ Resources:
 
 
 @given(message=st.text())
+@UNHURRIED
 def test_the_hash_of_a_text_and_its_signer_are_those_of_eth_account(message: str) -> None:
     signed = KEY.sign_message(encode_defunct(text=message))
     assert eip191.personal_digest(message) == signed.message_hash
@@ -285,10 +287,8 @@ def test_a_sign_in_to_us_and_now_is_taken(changes: dict[str, Any]) -> None:
 def test_a_text_without_an_end_of_its_own_ends_with_its_age() -> None:
     sign_in = read()
     assert sign_in.expiration_time is None
-    at_the_end = datetime(2026, 11, 21, 12, 5, tzinfo=UTC)
-    assert disagreement(sign_in, **{**OURS, "now": at_the_end}) is None
-    late = {**OURS, "now": at_the_end + timedelta(microseconds=1)}
-    assert disagreement(sign_in, **late) == "invalid_siwx_issued_at_too_old"
+    assert disagreement(sign_in, **{**OURS, "now": (end := CHALLENGE.expires_at)}) is None
+    assert disagreement(sign_in, **{**OURS, "now": end + timedelta(microseconds=1)}) == "invalid_siwx_issued_at_too_old"
 
 
 TEXTS = [name for name in (*FIELDS, *OPTIONAL) if name not in {"signature", "resources"}]
@@ -343,6 +343,7 @@ jsons = st.recursive(
 
 
 @given(sent=st.text() | st.binary().map(lambda raw: base64.b64encode(raw).decode()) | jsons.map(header))
+@UNHURRIED
 def test_anything_at_all_is_malformed(sent: str) -> None:
     with pytest.raises(Malformed):
         parse(sent)
@@ -360,12 +361,11 @@ LINES = re.compile(
     r"(\nExpiration Time: (?P<expiration_time>.+))?(\nNot Before: (?P<not_before>.+))?"
     r"(\nRequest ID: (?P<request_id>.+))?(\nResources:(?P<resources>(\n- .+)+))?"
 )
-grammar = signing_in._ALPHABETS
 times = st.datetimes(datetime(1000, 1, 1), datetime(9000, 1, 1)).map(lambda at: at.isoformat() + "Z")
 
 
 def drawn(name: str) -> st.SearchStrategy[str]:
-    return st.from_regex(grammar[name], fullmatch=True)
+    return st.from_regex(signing_in._ALPHABETS[name], fullmatch=True)
 
 
 @given(
@@ -385,6 +385,7 @@ def drawn(name: str) -> st.SearchStrategy[str]:
         },
     )
 )
+@UNHURRIED
 def test_the_fields_can_be_told_from_the_text_so_no_two_sign_ins_share_one(content: dict[str, Any]) -> None:
     sign_in = parse(header(content))
     found = LINES.fullmatch(message_of(sign_in))

@@ -5,6 +5,7 @@ import time
 from contextlib import contextmanager
 from datetime import timedelta
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
@@ -19,11 +20,13 @@ from tests.x402.buying import buyer_of, settlement_of
 from tests.x402.chains import NETWORK, key_of
 from tests.x402.facilitating import facilitator_running
 from tests.x402.paying import REQUIRED, RESPONSE, decoded
-from tests.x402.till import DOLLAR
+from tests.x402.till import DOLLAR, WAIT_S
 
 TOKEN = "t0ken-of-the-facilitator"
-WAIT_S, SHORT_S = 10, 1.2
+SHORT_S = 0.5
+SETTLES_WITHIN_S = 60
 BEYOND_THE_WINDOW_S = 400
+SETTLING = {"late_settled", "lost_after_settling", "error_after_settling"}
 SETTLED_AND_LOST = (
     "late_settled",
     pytest.param("lost_after_settling", marks=pytest.mark.long),
@@ -70,27 +73,34 @@ async def trusting(delegating):
 
 
 async def outcome_lost(till, facilitating, kind, payment):
-    """The answer to a payment of which the facilitator has not told what became of it."""
+    """The answer to a payment of which the facilitator has not told what became of it: by then that is so."""
     facilitating.misbehave(kind)
     with impatient_to_settle(till.native.facilitator):
         answer = await till.ask(payment)
         await asyncio.gather(*till.native.desk.turns)
+    deadline = time.monotonic() + SETTLES_WITHIN_S
+    while not (facilitating.settled if kind in SETTLING else "/settle" in facilitating.asked):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
     return answer
 
 
 @contextmanager
 def impatient_to_settle(facilitator):
-    """Whoever has it settle waits for a moment only; what comes before may take its time, on a busy machine too."""
-    settle = facilitator.settle
+    """Whoever has it settle waits for an answer for a moment only.
+
+    What comes before may take its time, on a busy machine too, and so may the question until it has left.
+    """
+    settle, patient = facilitator.settle, facilitator._http.timeout
 
     async def settle_soon(payment, requirement):
-        facilitator._timeout_s = SHORT_S
+        facilitator._http.timeout = httpx.Timeout(TIMEOUT_S, read=SHORT_S)
         return await settle(payment, requirement)
 
     facilitator.settle = settle_soon
     yield
     del facilitator.settle
-    facilitator._timeout_s = TIMEOUT_S
+    facilitator._http.timeout = patient
 
 
 def waits(answer):

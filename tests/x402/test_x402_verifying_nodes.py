@@ -8,12 +8,12 @@ import pytest
 from eth_account import Account
 
 from rails.evm import calls, eip3009
-from rails.evm.chain import TRANSFER_GAS_MAX
+from rails.evm.chain import TIMEOUT_S, TRANSFER_GAS_MAX
 from rails.evm.networks import BASE_SEPOLIA
 from rails.rail import RailUnavailable
 from rails.x402.terms import NotPayable
 from rails.x402.verifying import LAG_BLOCKS, Verifier
-from tests.evm.nodes import IMPATIENCE_S, SECRET, Node, assert_keeps_the_secret, error, hangs, result
+from tests.evm.nodes import IMPATIENCE_S, PATIENCE_S, SECRET, Node, assert_keeps_the_secret, error, hangs, result
 from tests.x402.judging import (
     AMOUNT,
     AUTHORIZATION,
@@ -108,7 +108,7 @@ async def test_when_one_question_fails_nobody_waits_for_the_others(what):
     async with Node(one_fails) as node:
         before = asyncio.all_tasks()
         with pytest.raises(RailUnavailable, match="JSON-RPC error -32603"):
-            await asyncio.wait_for(judged(node), timeout=5)
+            await asyncio.wait_for(judged(node), timeout=PATIENCE_S / 2)
         ours = {task for task in asyncio.all_tasks() - before if "_serve" not in repr(task)}
         assert not ours
 
@@ -116,7 +116,7 @@ async def test_when_one_question_fails_nobody_waits_for_the_others(what):
 async def test_a_slow_node_is_not_waited_for():
     async with Node(hangs, timeout_s=IMPATIENCE_S) as node:
         with pytest.raises(RailUnavailable, match="in time"):
-            await asyncio.wait_for(judged(node), timeout=5)
+            await asyncio.wait_for(judged(node), timeout=TIMEOUT_S - 1)
 
 
 async def test_whoever_gives_up_waiting_leaves_no_question_behind():

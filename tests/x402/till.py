@@ -6,6 +6,7 @@ Its clock and the chain's can be moved. What all tests of a module leave behind 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -45,6 +46,9 @@ DOLLAR = 1_000_000
 LEASE = timedelta(seconds=30)
 URL = "http://till.test"
 TURNS_MAX = 12
+WAIT_S = 60
+"""For a till that waits for the chain: as long as it may be told to."""
+MINED_WITHIN_S = 60.0
 TABLES = (
     "billing.organizations", "billing.agents", "billing.agent_tokens", "billing.payer_wallets", "billing.credit_quotes",
     "billing.payment_attempts", "billing.provider_requests", "billing.settlements", "billing.gas_transactions",
@@ -121,10 +125,19 @@ class Till:
     # What the worker does
 
     async def turn(self, key: Key, times: int = 1) -> str:
-        """So many turns; the state after them."""
+        """So many turns, each when the chain has carried out what it was given; the state after them."""
+        await self.mined()
         for _ in range(times):
             await advancing.turn(self.native.desk, key)
+            await self.mined()
         return (await self.row(key)).state
+
+    async def mined(self) -> None:
+        """Where every transaction gets a block at once, that is: soon after the node has taken it."""
+        rpc, deadline = self.onchain.chain.rpc, time.monotonic() + MINED_WITHIN_S
+        while int(rpc("txpool_status")["pending"], 16) and rpc("anvil_getAutomine"):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.005)
 
     async def settled(self, key: Key) -> Settlement:
         """Turns until the payment is granted."""
@@ -140,7 +153,9 @@ class Till:
         return key
 
     async def tend(self) -> None:
+        await self.mined()
         await self.native.desk.submitter.tend(now=self.clock())
+        await self.mined()
 
     def pass_time(self, seconds: float) -> None:
         """Both clocks are so much later; the chain has a block of then."""
@@ -208,7 +223,7 @@ class Till:
 async def till_open(onchain: OnChain, database: Database, **settings: Any) -> AsyncIterator[Till]:
     """A till with a gas wallet of its own unless told otherwise; None takes a setting away."""
     clock = Clock()
-    own = {"x402_gas_key": key_of(onchain.new_gas_wallet()), "x402_wait_s": 0, **settings}
+    own = {"x402_gas_key": key_of(onchain.new_gas_wallet()), "x402_wait_s": 0, "x402_rpc_timeout_s": WAIT_S, **settings}
     told = onchain.settings(**own)
     told |= {name: SecretStr(told[name]) for name in ("x402_gas_key", "x402_rpc_url") if name in told}
     house = build(
