@@ -78,7 +78,8 @@ class _Transport(AsyncJSONBaseProvider):
         super().__init__()
         self._url = url
         connect_s = min(CONNECT_TIMEOUT_S, timeout_s / 2)
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=connect_s)
+        # Of `connect` waiting for one of our own connections would be a part: a busy node is not one that is not there.
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=connect_s)
         self._session: aiohttp.ClientSession | None = None
 
     async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:

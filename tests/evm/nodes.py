@@ -30,7 +30,8 @@ class Node:
     async def __aenter__(self):
         self._server = await asyncio.start_server(self._serve, HOST, 0)
         port = self._server.sockets[0].getsockname()[1]
-        self.chain = Chain(BASE_SEPOLIA, f"http://{HOST}:{port}/v2/{SECRET}", timeout_s=self.timeout_s)
+        self.url = f"http://{HOST}:{port}/v2/{SECRET}"
+        self.chain = Chain(BASE_SEPOLIA, self.url, timeout_s=self.timeout_s)
         # Who is impatient may not even have a connection within a part of that: here it is the whole that is bounded.
         transport = self.chain._rpc._transport
         transport._timeout = aiohttp.ClientTimeout(total=transport._timeout.total)
@@ -49,6 +50,8 @@ class Node:
             request = json.loads(await reader.readexactly(length))
             self.asked.append((request["method"], request["params"]))
             said = self.answer(request["method"], request["params"])
+            if asyncio.iscoroutine(said):
+                said = await said
             if said is None:
                 await self._over.wait()
                 return

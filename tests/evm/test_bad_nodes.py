@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from rails.evm import rpc
 from rails.evm.calls import Call
 from rails.evm.chain import GAS_MAX, TIMEOUT_S, Chain
 from rails.evm.networks import BASE_SEPOLIA
 from rails.rail import OutcomeUnknown, ProviderRefused, RailUnavailable
-from tests.evm.nodes import IMPATIENCE_S, JUNK, SECRET, Node, assert_keeps_the_secret, error, hangs, result
+from tests.evm.nodes import IMPATIENCE_S, JUNK, PATIENCE_S, SECRET, Node, assert_keeps_the_secret, error, hangs, result
 from tests.service import HOST, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -69,6 +70,24 @@ async def test_a_slow_node_is_not_waited_for():
         assert {type(answer) for answer in answers} == {RailUnavailable}
         with pytest.raises(RailUnavailable, match="did not answer in time"):
             await node.chain.code_of(PAYER)
+
+
+async def test_a_question_that_waits_for_a_connection_is_answered_like_the_one_before_it(monkeypatch):
+    monkeypatch.setattr(rpc, "CONNECT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(rpc, "CONNECTIONS_MAX", 1)
+    go = asyncio.Event()
+
+    async def late():
+        await go.wait()
+        return result("0x10")
+
+    async with Node(lambda *_: late()) as node:
+        chain = Chain(BASE_SEPOLIA, node.url, timeout_s=PATIENCE_S)
+        asked = asyncio.gather(*(chain.nonce_of(PAYER, pending=True) for _ in range(3)))
+        await asyncio.sleep(0.3)
+        go.set()
+        assert await asked == [16] * 3
+        await chain.aclose()
 
 
 def test_asking_nodes_leaves_alone_how_deep_python_recurses():
