@@ -285,9 +285,10 @@ def _of_back(lines: Sequence[Booked], came_back: Mapping[str, int]) -> tuple[fro
         for name in {(line.known_as or "").lower(), *line.payouts} & came_back.keys():
             lines_of.setdefault(name, []).append(line)
     undone = set[UUID]()
-    for name, some in lines_of.items():
-        came = next((one for one in some if one.amount == came_back[name]), None)
-        went = next((one for one in some if one.amount == -came_back[name]), None)
+    for name, some in sorted(lines_of.items()):
+        free = [one for one in some if one.line_id not in undone]  # a line may name two payouts
+        came = next((one for one in free if one.amount == came_back[name]), None)
+        went = next((one for one in free if one.amount == -came_back[name]), None)
         if came is not None and went is not None:
             undone |= {came.line_id, went.line_id}
     return frozenset(line.line_id for some in lines_of.values() for line in some), frozenset(undone)

@@ -8,8 +8,9 @@ exception is open again until it is taken back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -29,6 +30,8 @@ PREFIX: Final = "exception"
 RUN_PREFIX: Final = "reconciliation"
 LISTS: Final = ("exceptions", "resolved")
 """What of the report of a run is as long as there are exceptions."""
+ADJUSTED: Final = "adjusted"
+"""What `here` has besides, of an adjustment that is one too many."""
 STANDING: Final = (ExceptionState.OPEN, ExceptionState.ACKNOWLEDGED, ExceptionState.PROPOSED)
 """States of what still does not fit and is not settled."""
 
@@ -72,7 +75,7 @@ async def write(session: AsyncSession, compared: Sequence[Compared], *, now: dat
     rows = (await session.exec(query.with_for_update())).all()
     known = {(row.source, row.subject): row for row in rows}
     opened, seen = 0, set()
-    for found in (found for one in compared for found in one.found):
+    for found in _named_apart(found for one in compared for found in one.found):
         seen.add((found.source, found.subject))
         row = known.get((found.source, found.subject))
         if row is None:
@@ -88,6 +91,15 @@ async def write(session: AsyncSession, compared: Sequence[Compared], *, now: dat
     opened += sum(_too_many(row, now) for row in missed if _adjusted(row))
     await session.flush()
     return Written(opened, len(gone))
+
+
+def _named_apart(all_found: Iterable[Found]) -> Iterator[Found]:
+    """Two about one subject, as a refund that left another treasury than it was booked for, are two exceptions."""
+    times = Counter[tuple[str, str]]()
+    for found in all_found:
+        times[found.source, found.subject] += 1
+        before = times[found.source, found.subject] - 1
+        yield replace(found, subject=f"{found.subject}:{before + 1}") if before else found
 
 
 def _new(found: Found, now: datetime) -> ReconciliationException:
@@ -133,11 +145,11 @@ def _adjusted(row: ReconciliationException) -> bool:
 
 def _too_many(row: ReconciliationException, now: datetime) -> bool:
     """The line fits by itself now: what was posted for it is to be taken back. Whether it is open again by that."""
-    if row.state in STANDING and row.amount == 0:  # somebody may know of that already, or propose it
+    if row.state in STANDING and ADJUSTED in row.here:  # somebody may know of that already, or propose it
         return False
     row.state, row.opened_at, row.adjustment = ExceptionState.OPEN, now, without_proposal(row.adjustment)
     row.finding, row.amount, row.updated_at = Finding.DIFFERENT, 0, now
-    row.here = {**row.here, "adjusted": (row.adjustment or {}).get("posted", {})}
+    row.here = {**row.here, ADJUSTED: (row.adjustment or {}).get("posted", {})}
     return True
 
 

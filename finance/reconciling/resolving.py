@@ -64,7 +64,7 @@ async def resolve(
 
     `account` is told what was missing, `against` is the other one; without them those of its source, or where something
     is posted for it, those. Raises `Refused`: INVALID_ARGUMENTS for accounts that are not to be adjusted, and for
-    another `account` than the one that has what is posted; NOT_FOUND; STATE_CONFLICT, also for a large one without an
+    others than those that have what is posted; NOT_FOUND; STATE_CONFLICT, also for a large one without an
     operator key.
     """
 
@@ -128,9 +128,11 @@ def _proposal(row: ReconciliationException, account: str | None, against: str | 
     posted, told = kept.get("posted", {}), kept.get("account")
     # What was posted is taken back, or added to, where it was posted.
     if posted.get(told):
-        if account not in {None, told}:
-            raise Refused(Refusal.INVALID_ARGUMENTS, f"account is {told}, which was told of it before")
-        account, against = told, against or kept["against"]
+        for named, code, before in (("account", account, told), ("against", against, kept["against"])):
+            if code not in {None, before}:
+                message = f"{named} is {before}, where the part is that was posted before"
+                raise Refused(Refusal.INVALID_ARGUMENTS, message)
+        account, against = told, kept["against"]
     try:
         return adjusting.proposal(
             source=row.source, currency=row.currency, amount=row.amount, account=account, against=against, posted=posted
@@ -149,7 +151,8 @@ async def _post(session: AsyncSession, row: ReconciliationException, act_id: UUI
         for code, amount in ((transfer.debit, transfer.money.amount), (transfer.credit, -transfer.money.amount)):
             posted[code] = posted.get(code, 0) + amount
     row.state = ExceptionState.RESOLVED
-    where = {"account": found.account, "against": found.against}
+    # Where nothing is posted, what was named for it is no place to take anything back from.
+    where = {"account": found.account, "against": found.against} if transfers else {}
     row.adjustment = {**kept, "number": kept["number"] + 1, "posted": posted, **where}
     if not transfers:
         return

@@ -34,8 +34,15 @@ async def compared(session: AsyncSession, *, now: datetime) -> tuple[Compared, C
     positions = await booked.positions(session)
     sold = await booked.sales(session)
     since = {position.network: position.opened_at for position in positions if position.opened_at is not None}
-    done = explained(await booked.lines(session), [sale for sale in sold if _may_be_seen(sale, since)])
-    done.missing = [sale for sale in done.missing if _must_be_seen(sale, positions)]
+    lines = await booked.lines(session)
+    done = explained(lines, [sale for sale in sold if _may_be_seen(sale, since)])
+    went_out = {(line.network, line.transaction_hash) for line in lines if line.here is None and not line.incoming}
+    done.missing = [
+        sale
+        for sale in done.missing
+        # What its transaction took out was read: whenever it is said to have been, nothing is left for this one.
+        if (sale.network, sale.transaction_hash) in went_out or _must_be_seen(sale, positions)
+    ]
     sums = _sums(positions, await booked.cleared(session, sold), now)
     matched = done.matched + sum(position.matched for position in positions)
     return Compared(CHAIN, matched, _lines(done)), Compared(TREASURY, len(positions) + 1 - len(sums), sums)

@@ -78,17 +78,22 @@ async def test_a_difference_that_grows_is_added_to_where_it_was_posted(month):
         await resolved(month, row, account="stripe_clearing")
 
 
-async def test_one_that_was_taken_back_against_another_account_is_not_open_for_ever(month):
+async def test_it_is_added_to_and_taken_back_against_no_other_account_than_before(month):
     await month.begin_anew()
     _, row = await written(month, "bank", -30)
     await resolved(month, row, against="fees")
-    _, row = await written(month, "bank")
-    await resolved(month, row, against="reconciliation_differences")
-    assert await balances(month) == {"fees": 30, "reconciliation_differences": -30}
-    opened, row = await written(month, "bank")
-    assert (opened, row.state) == (0, ExceptionState.RESOLVED), "the bank itself is right, and the rest was decided"
+    for amount in (-50, None):
+        _, row = await written(month, "bank", amount)
+        with pytest.raises(Refused, match="against is fees"):
+            await resolved(month, row, against="reconciliation_differences")
+        await resolved(month, row, account="bank", against="fees")
+    assert await balances(month) == {}
     opened, row = await written(month, "bank", -30)
     assert (opened, row.state) == (1, ExceptionState.OPEN), "it is short again"
+    await resolved(month, row, against="stripe_clearing")
+    assert await balances(month) == {"bank": -30, "stripe_clearing": 30}, (
+        "nothing was posted any more: any may be named"
+    )
 
 
 async def test_usdc_that_is_adjusted_in_parts_moves_the_dollars_of_the_whole(month):

@@ -102,3 +102,12 @@ async def test_another_fault_about_no_amount_is_open_again_and_the_same_one_is_n
     lines = replace(state, there={"status": "paid", "lines_net_cents": 7})
     opened, row = await written(month, lines)
     assert (opened, row.state) == (1, ExceptionState.OPEN)
+
+
+async def test_two_that_are_about_one_subject_are_two_exceptions_and_stay_so(month):
+    await month.begin_anew()
+    assert (await written(month, short(month), short(month, 5)))[0] == 2
+    assert (await written(month, short(month), short(month, 5)))[0] == 0
+    assert (await written(month, short(month)))[0] == 0
+    async with month.books() as session:
+        assert [row.subject for row in await listing.listed(session, limit=9)] == ["po_1"]
