@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,10 @@ os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)
 # Tests look into databases thousands of times a run: a machine that stalls in the middle of a look has not lost them.
 connection.CONNECT_TIMEOUT_S = 30.0
 
-# What an example takes is the machine's matter: a pause of 200 ms is no failure.
-hypothesis.settings.register_profile("patient", deadline=None)
+# A pause of 200 ms is no failure, nor is a slow drawing; an example that takes this long has found something.
+hypothesis.settings.register_profile(
+    "patient", deadline=timedelta(seconds=20), suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("patient")
 
 YOUNG_OBJECTS_MAX = 50_000

@@ -5,7 +5,6 @@ Each answer must have a status, a type, headers and a shape that the document te
 """
 
 import json
-import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -30,13 +29,13 @@ from docs import served
 from tests.documents import judging
 from tests.documents.judging import described
 from tests.giving import give, new_operator
+from tests.patience import AGAIN_MAX, in_vain
 from tests.service import ANSWER_S, Service, new_agent
 
 NOT_OFFERED = {Refusal.PAYMENT_METHOD_UNAVAILABLE.code}
 """What a service without a chain says of paying on one: a 503 that is meant."""
 AGAIN = {refusal.code for refusal in Refusal if refusal.rule.http_status == 503} - NOT_OFFERED
-"""What a service says on a machine that stalls; whoever asks sends the same again, as it is told to."""
-WAITS_S = (0.5, 2.0, 8.0, 0.0)
+"""What a service says after a wait on a machine that stalls; whoever asks sends the same again, as it is told to."""
 JUDGED = [
     checks.status_code_conformance,
     checks.content_type_conformance,
@@ -113,11 +112,10 @@ def ask(schema: Any, session: requests.Session, fuzzed: Service, name: str, key:
     def answered(case: Any) -> None:
         case.body = led_home(case.body)
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        for wait_s in WAITS_S:
+        for _ in range(1 + AGAIN_MAX):
             answer = case.call(base_url=fuzzed.url, session=session, headers=headers, timeout=ANSWER_S)
-            if answer.status_code != 503 or answer.json()["error"]["code"] not in AGAIN:
+            if not in_vain(answer.status_code, answer.elapsed) or answer.json()["error"]["code"] not in AGAIN:
                 break
-            time.sleep(wait_s)
         if judging.RECORD:
             judging.judged(as_httpx(answer))
         else:

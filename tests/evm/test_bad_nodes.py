@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import socket
 import subprocess
 import sys
+from contextlib import ExitStack, aclosing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from rails.evm.chain import GAS_MAX, TIMEOUT_S, Chain
 from rails.evm.networks import BASE_SEPOLIA
 from rails.rail import OutcomeUnknown, ProviderRefused, RailUnavailable
 from tests.evm.nodes import IMPATIENCE_S, JUNK, PATIENCE_S, SECRET, Node, assert_keeps_the_secret, error, hangs, result
+from tests.rails.test_stripe_door import let_pass
 from tests.service import HOST, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -73,21 +76,67 @@ async def test_a_slow_node_is_not_waited_for():
 
 
 async def test_a_question_that_waits_for_a_connection_is_answered_like_the_one_before_it(monkeypatch):
-    monkeypatch.setattr(rpc, "CONNECT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(rpc, "CONNECT_TIMEOUT_S", PATIENCE_S)
     monkeypatch.setattr(rpc, "CONNECTIONS_MAX", 1)
-    go = asyncio.Event()
+    came, go = asyncio.Event(), asyncio.Event()
 
     async def late():
+        came.set()
         await go.wait()
         return result("0x10")
 
-    async with Node(lambda *_: late()) as node:
-        chain = Chain(BASE_SEPOLIA, node.url, timeout_s=PATIENCE_S)
+    slow = Node(lambda *_: late())
+    async with slow as node, aclosing(Chain(BASE_SEPOLIA, node.url, timeout_s=4 * PATIENCE_S)) as chain:
         asked = asyncio.gather(*(chain.nonce_of(PAYER, pending=True) for _ in range(3)))
-        await asyncio.sleep(0.3)
+        await asyncio.wait_for(came.wait(), PATIENCE_S)
+        let_pass(PATIENCE_S + 1)
+        await asyncio.sleep(0.1)
         go.set()
         assert await asked == [16] * 3
-        await chain.aclose()
+
+
+@contextmanager
+def behind_a_full_queue():
+    """The URL of a node whose program takes no connection any more: the system answers no new one."""
+    with socket.create_server((HOST, 0), backlog=0) as full, ExitStack() as waiting:
+        for _ in range(4):
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        yield f"http://{HOST}:{full.getsockname()[1]}/v2/{SECRET}"
+
+
+@contextmanager
+def without_tls():
+    """The URL of a node that takes connections and says nothing of TLS on them."""
+    with socket.create_server((HOST, 0)) as silent:
+        yield f"https://{HOST}:{silent.getsockname()[1]}/v2/{SECRET}"
+
+
+@pytest.mark.parametrize("node", [behind_a_full_queue, without_tls])
+async def test_a_node_that_lets_nobody_in_is_given_up_soon_and_was_sent_nothing(monkeypatch, node):
+    monkeypatch.setattr(rpc, "CONNECT_TIMEOUT_S", 0.2)
+    with node() as url:
+        async with aclosing(Chain(BASE_SEPOLIA, url, timeout_s=PATIENCE_S)) as chain:
+            with pytest.raises(RailUnavailable, match="cannot be reached") as caught:
+                await chain.send_raw(SIGNED)
+        assert type(caught.value) is RailUnavailable
+        assert_keeps_the_secret(caught.value, chain)
+
+
+async def test_a_node_that_took_a_request_has_longer_than_to_be_reached_and_may_have_carried_it_out(monkeypatch):
+    monkeypatch.setattr(rpc, "CONNECT_TIMEOUT_S", PATIENCE_S)
+    came = asyncio.Event()
+    silent = Node(lambda *_: came.set())
+    async with silent as node, aclosing(Chain(BASE_SEPOLIA, node.url, timeout_s=4 * PATIENCE_S)) as chain:
+        asked = asyncio.create_task(chain.send_raw(SIGNED))
+        await asyncio.wait_for(came.wait(), PATIENCE_S)
+        let_pass(PATIENCE_S + 1)
+        await asyncio.sleep(0.1)
+        assert not asked.done()
+        let_pass(3 * PATIENCE_S)
+        with pytest.raises(OutcomeUnknown, match="did not answer in time"):
+            await asyncio.wait_for(asked, PATIENCE_S)
 
 
 def test_asking_nodes_leaves_alone_how_deep_python_recurses():

@@ -26,7 +26,6 @@ from rails.evm.eip3009 import (
     typed_data,
 )
 from rails.evm.networks import BASE, BASE_SEPOLIA, NETWORKS
-from tests.evm.drawing import UNHURRIED
 
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 KEY = Account.from_key("0x" + "42" * 32)
@@ -87,21 +86,20 @@ def test_the_example_of_the_x402_specification_is_signed_by_its_payer():
 
 
 @given(authorizations, st.sampled_from(list(NETWORKS.values())))
-@UNHURRIED
 def test_what_is_signed_is_what_eth_account_would_sign(authorization, network):
     theirs = encode_typed_data(full_message=typed_data(authorization, network))
     assert digest(authorization, network) == Account.sign_message(theirs, KEY.key).message_hash
 
 
 @given(authorizations)
-@settings(UNHURRIED, max_examples=20)
+@settings(max_examples=20)
 def test_the_signer_is_whoever_signed(authorization):
     signed = KEY.sign_message(encode_typed_data(full_message=typed_data(authorization, BASE)))
     assert signer(authorization, bytes(signed.signature), BASE) == KEY.address
 
 
 @given(st.integers(0, 65 * 8 - 1))
-@settings(UNHURRIED, max_examples=60)
+@settings(max_examples=60)
 def test_no_other_bit_of_a_signature_leads_to_the_signer(bit):
     flipped = bytearray(SIGNATURE)
     flipped[bit // 8] ^= 1 << bit % 8
@@ -155,7 +153,6 @@ def test_what_the_token_would_not_take_is_nobodys_signature(signature):
 
 
 @given(st.binary(max_size=70) | st.binary(min_size=64, max_size=64).map(lambda rs: rs + b"\x1b"))
-@UNHURRIED
 def test_junk_is_signed_by_somebody_else_or_nobody(junk):
     assert signer(AUTHORIZATION, junk, BASE) != KEY.address
 

@@ -17,7 +17,6 @@ from rails.evm import calls, eip3009, gas
 from rails.evm.chain import Chain
 from rails.evm.gas import GasTerms, GasWallet
 from rails.evm.networks import BASE_SEPOLIA
-from tests.evm.drawing import UNHURRIED
 
 KEY = "4242424242424242424242424242424242424242424242424242424242424242"
 KEY_OF_ANVIL = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"  # the first of every anvil
@@ -80,7 +79,7 @@ def test_another_program_signs_the_same_bytes(anvil):
 
 
 @given(all_terms)
-@settings(UNHURRIED, max_examples=50)
+@settings(max_examples=50)
 def test_all_terms_that_can_be_built_are_signed_as_they_are_by_the_wallet(terms):
     signed = GasWallet(KEY).sign(terms)
     read = TypedTransaction.from_bytes(HexBytes(signed.raw)).as_dict()

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rails.evm.networks import BASE, BASE_SEPOLIA, LOCAL, NETWORKS, Confirmations, finality_for
-from tests.evm.drawing import UNHURRIED
 
 USDC = 1_000_000
 
@@ -45,7 +44,6 @@ def test_the_more_is_paid_on_base_the_more_final_it_must_be(amount, finality):
 
 
 @given(st.sampled_from(list(NETWORKS.values())), st.integers(0, 2**64), st.integers(0, 2**64))
-@UNHURRIED
 def test_a_larger_payment_is_never_taken_sooner(network, one, other):
     low, high = sorted((one, other))
     assert depth(finality_for(network, low)) <= depth(finality_for(network, high))

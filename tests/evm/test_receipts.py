@@ -13,7 +13,6 @@ from rails.evm.answers import Log, Receipt, Unreadable
 from rails.evm.eip3009 import AUTHORIZATION_USED, TRANSFER
 from rails.evm.networks import BASE
 from rails.evm.receipts import settled_transfer
-from tests.evm.drawing import UNHURRIED
 
 TOKEN = BASE.token_address
 PAYER, PAYEE, STRANGER = "0x" + "1a" * 20, "0x" + "2B" * 20, "0x" + "3c" * 20
@@ -185,7 +184,7 @@ junk = st.recursive(
 
 
 @given(st.sampled_from(list(paths(HONEST))), junk)
-@settings(UNHURRIED, max_examples=300)
+@settings(max_examples=300)
 def test_a_hostile_receipt_cannot_be_read_or_settles_the_very_transfer(path, value):
     hostile = with_value(HONEST, path, value)
     try:
@@ -197,7 +196,6 @@ def test_a_hostile_receipt_cannot_be_read_or_settles_the_very_transfer(path, val
 
 @given(st.lists(st.builds(log, st.integers(0, 6), st.sampled_from([used(0).topics, moved(0).topics, ()]),
                           st.sampled_from([b"", moved(0).data])), max_size=6))  # fmt: skip
-@UNHURRIED
 def test_a_settlement_is_always_a_transfer_right_behind_the_only_mark(logs):
     found = settled_transfer(receipt(*logs), **WANTED)
     marks = [one.index for one in logs if one.topics == used(0).topics and not one.data]

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -29,14 +30,21 @@ def rich(operator, agent):
     return agent
 
 
+def put_so(operator, agent, key, **limits):
+    body = {**NO_CAPS, **limits, "idempotency_key": key}
+    return operator.send("PUT", f"/v1/agents/{agent.agent_id}/caps", agent, body)
+
+
 def put(operator, agent, *, key=None, **limits):
-    body = {**NO_CAPS, **limits, "idempotency_key": key or new_key()}
-    return data_of(served(lambda: operator.send("PUT", f"/v1/agents/{agent.agent_id}/caps", agent, body)))
+    return data_of(put_so(operator, agent, key or new_key(), **limits))
+
+
+def switch_so(operator, agent, key, word):
+    return operator.send("POST", f"/v1/agents/{agent.agent_id}/{word}", agent, {"idempotency_key": key})
 
 
 def switch(operator, agent, word, key=None):
-    body = {"idempotency_key": key or new_key()}
-    return data_of(served(lambda: operator.send("POST", f"/v1/agents/{agent.agent_id}/{word}", agent, body)))
+    return data_of(switch_so(operator, agent, key or new_key(), word))
 
 
 def shown(agent, of=None):
@@ -177,9 +185,10 @@ def test_pausing_while_caps_are_set_loses_neither(operator, agent):
     """Twenty times at once: each order is right, but in each both must be seen at the end."""
     for limit in range(1, 21):
         with ThreadPoolExecutor(2) as together:
-            setting = together.submit(put, operator, agent, per_day=limit)
-            switching = together.submit(switch, operator, agent, "pause" if limit % 2 else "resume")
-            setting.result(), switching.result()
+            set_so = partial(put_so, operator, agent, new_key(), per_day=limit)
+            switched_so = partial(switch_so, operator, agent, new_key(), "pause" if limit % 2 else "resume")
+            for answer in together.map(served, (set_so, switched_so)):
+                data_of(answer)
         now = shown(agent)
         assert (now["caps"]["per_day"]["limit"], now["paused"]) == (limit, bool(limit % 2))
 

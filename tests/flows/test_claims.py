@@ -1,31 +1,21 @@
 """A human comes to own an organization by a link that an agent has sent, and nobody else does."""
 
 import re
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
 
+from api.pages.texts import UNAVAILABLE
 from billing.claims import LINKS_PER_CONTACT, TRIES_PER_CONTACT
 from billing.refusals import Refusal
 from billing.scopes import Scope
 from ledger.ids import parse
 from tests.giving import new_operator
 from tests.mailing import Human, ask
+from tests.patience import served
 from tests.refused import assert_answered_by_rule
-from tests.service import (
-    WAIT_S,
-    Database,
-    agent_of,
-    data_of,
-    error_of,
-    new_agent,
-    new_contact,
-    new_key,
-    sign_up,
-    until,
-)
+from tests.service import Database, agent_of, data_of, error_of, new_agent, new_contact, new_key, sign_up, until
 
 
 def test_an_agent_names_a_human_who_reads_the_link_and_owns_the_organization(town):
@@ -61,12 +51,9 @@ def test_an_agent_names_a_human_who_reads_the_link_and_owns_the_organization(tow
     assert contact not in str(town.service.database.rows("SELECT links, summary FROM billing.activity_events"))
 
 
-def persistently(human, link):
-    """What is told to who presses the button again where a page says that it will be back in a moment."""
-    deadline = time.monotonic() + WAIT_S
-    while (answer := human.post(link)).status_code == 503 and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return answer
+def pressed(human, link):
+    """What is told to who presses the button, again where a page says after long that it will be back in a moment."""
+    return served(lambda: human.post(link), says=UNAVAILABLE.heading)
 
 
 def test_a_link_is_used_once_and_by_one_of_many_at_once(town):
@@ -74,7 +61,7 @@ def test_a_link_is_used_once_and_by_one_of_many_at_once(town):
     ask(agent, contact)
     link, humans = town.mailer.link(contact), [town.human() for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda human: persistently(human, link), humans))
+        answers = list(pool.map(lambda human: pressed(human, link), humans))
     assert sorted(answer.status_code for answer in answers) == [303, 404, 404, 404]
     again = town.human().get(link)
     assert again.status_code == 404

@@ -20,7 +20,7 @@ from tests.flows.test_jobs_over_http import at_once, lasting, limits, order, ref
 from tests.giving import give, new_operator
 from tests.patience import served
 from tests.refused import OF_JOBS, assert_answered_by_rule
-from tests.service import Agent, Database, agent_of, data_of, error_of, new_agent, until
+from tests.service import Agent, Database, agent_of, data_of, error_of, new_agent, new_key, until
 
 CREATE = "/v1/create"
 PER_DAY = 30
@@ -268,7 +268,11 @@ def running_hold(agent, job):
 @pytest.mark.usefixtures("same_hour")
 def test_the_last_job_of_a_day_is_ordered_once(shop, agent):
     has_ordered(shop, agent, PER_DAY - 1)
-    answers = at_once(5, lambda: served(lambda: agent.ask(CREATE, prompt=prompt_of(LATER))))
+
+    def last() -> httpx.Response:
+        return served(partial(agent.ask, CREATE, new_key(), prompt=prompt_of(LATER)))
+
+    answers = at_once(5, last)
     assert sorted(answer.status_code for answer in answers) == [200, 429, 429, 429, 429]
     assert limits(agent) == (93, 7)
 

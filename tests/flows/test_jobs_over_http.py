@@ -10,7 +10,7 @@ from billing.scopes import Scope
 from ledger.operations import Caps
 from tests.giving import give, new_operator, set_caps
 from tests.patience import served
-from tests.service import agent_of, data_of, error_of, new_agent, new_key
+from tests.service import agent_of, data_of, error_of, new_agent
 
 CREATE = "/v1/create"
 PAINTER, SKETCHER, COMPOSER = "house.painter", "house.sketcher", "house.composer"
@@ -25,13 +25,11 @@ def rich(agent, database):
 
 
 def order(agent, key=None, **more):
-    key = key or new_key()
-    return data_of(served(lambda: agent.ask(CREATE, key, **{"prompt": "a fox", **more})))
+    return agent.do(CREATE, key, **{"prompt": "a fox", **more})
 
 
 def refused(agent, status, code, key=None, **more):
-    key = key or new_key()
-    return error_of(served(lambda: agent.ask(CREATE, key, **{"prompt": "a fox", **more})), status, code)
+    return error_of(agent.ask(CREATE, key, **{"prompt": "a fox", **more}), status, code)
 
 
 def limits(agent):
@@ -149,7 +147,7 @@ def test_an_order_without_a_key_gets_one(rich):
 
 
 def test_twenty_equal_orders_at_once_are_one_job_and_one_charge(rich):
-    made = at_once(20, lambda: order(rich, "k"))
+    made = at_once(20, lambda: data_of(served(lambda: rich.ask(CREATE, "k", prompt="a fox"))))
     assert len({each["job_id"] for each in made}) == 1
     assert sorted(each["replayed"] for each in made) == [False] + [True] * 19
     assert limits(rich) == (93, 0)
@@ -185,7 +183,8 @@ def test_short_credits_are_refused_for_ever_with_the_way_to_more(agent, database
 
 
 def test_twenty_equal_orders_at_once_that_are_too_dear_are_one_refusal(agent):
-    found = at_once(20, lambda: refused(agent, 402, "QUOTA_EXCEEDED", "k")["recovery"])
+    answers = at_once(20, lambda: served(lambda: agent.ask(CREATE, "k", prompt="a fox")))
+    found = [error_of(each, 402, "QUOTA_EXCEEDED")["recovery"] for each in answers]
     assert sorted(each["replayed"] for each in found) == [False] + [True] * 19
 
 

@@ -1,5 +1,6 @@
 """Who has the link to a payment prints its receipt once it is paid, and learns nothing else by it."""
 
+import json
 import re
 from contextlib import contextmanager
 from urllib.parse import urljoin
@@ -9,8 +10,7 @@ import pytest
 from api.pages import receipt_page
 from ledger import ids
 from tests.browser.test_pages_render import HOSTILE, SCREENS, Outline
-from tests.browser.walking import sessions_made
-from tests.service import DEPOSIT, RECEIPT_KEY, Agent, error_of
+from tests.service import DEPOSIT, RECEIPT_KEY, Agent, error_of, until
 
 FORMS_OF_A_NAME = re.compile(r"\b(?:org|agt|quote|op|credit_event|receipt|payatt)_[0-9a-z]{26}\b")
 
@@ -108,7 +108,37 @@ def test_what_a_wallet_paid_by_its_signature_has_no_receipt_for_strangers(http, 
     assert printed(http, bought).status_code == 200
 
 
-def test_before_and_without_a_payment_there_is_no_receipt_and_every_such_answer_is_the_same(http, agent, sandbox):
+def names_at_stripe(database, bought):
+    """What calls and events about an attempt name: itself, or what was opened for it."""
+    name = bought["payment_attempt_id"]
+    query = "SELECT object_id FROM billing.payment_attempts WHERE id = $1"
+    [(opened,)] = database.rows(query, ids.parse("payatt", name))
+    return name, opened
+
+
+def asked_about(sandbox, names):
+    """Every request of the service so far that has one of these names in it, anywhere."""
+    calls = [json.dumps(call) for call in sandbox.control("GET", "calls")["calls"]]
+    return [call for call in calls if any(name in call for name in names)]
+
+
+def settle_letters(database, sandbox, names):
+    """Wait until the service has dealt with all letters about these: it reads at Stripe what they are about."""
+    query = "SELECT provider_event_id FROM webhooks.letters WHERE state <> 'pending'"
+    told = {event["id"] for name in names for event in sandbox.events_about(name)}
+    until(lambda: told <= {event for (event,) in database.rows(query)})
+
+
+def let_be_quiet(database, attempt):
+    """Nothing was heard of an attempt for so long that whoever asks after its state makes the service ask Stripe."""
+    past = "looked_at = looked_at - interval '1 minute', updated_at = updated_at - interval '1 minute'"
+    update = f"UPDATE billing.payment_attempts SET {past} WHERE id = $1"
+    database.rows(update, ids.parse("payatt", attempt))
+
+
+def test_before_and_without_a_payment_there_is_no_receipt_and_every_such_answer_is_the_same(
+    http, agent, sandbox, database
+):
     waiting, canceled, deposit = agent.buy(agent.quote()), agent.buy(agent.quote()), agent.buy(agent.quote(DEPOSIT))
     agent.post(f"/v1/credit-purchases/{canceled['payment_attempt_id']}/cancel")
     expired = agent.buy(agent.quote())
@@ -116,10 +146,14 @@ def test_before_and_without_a_payment_there_is_no_receipt_and_every_such_answer_
     agent.wait_for_state("expired", payment_attempt_id=expired["payment_attempt_id"])
     names = [one["payment_attempt_id"] for one in (waiting, canceled, deposit, expired)]
     names += ["payatt_" + "0" * 26, "payatt_", "nonsense", waiting["quote_id"], "%3Cscript%3E"]
-    opened = [sessions_made(sandbox, one) for one in (waiting, canceled, expired)]
+    known = [names_at_stripe(database, one) for one in (waiting, canceled, deposit, expired)]
+    for one in known:
+        settle_letters(database, sandbox, one)
+        let_be_quiet(database, one[0])
+    before = [asked_about(sandbox, one) for one in known]
     assert len({without_a_receipt(http.get(f"/pay/{name}/receipt")) for name in names}) == 1
-    made = [sessions_made(sandbox, one) for one in (waiting, canceled, expired)]
-    assert made == opened == [1, 1, 1], "it opens nothing again"
+    assert [asked_about(sandbox, one) for one in known] == before, "it asks nobody, and opens nothing again"
+    assert all(before), "what was asked before is seen"
     error_of(http.post(f"/pay/{names[0]}/receipt"), 405, "METHOD_NOT_ALLOWED")
 
 

@@ -1,7 +1,7 @@
 import ipaddress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from outbound.guarding import Forbidden, Target, check, target
@@ -55,7 +55,6 @@ def test_a_name_without_an_address_is_refused():
         check([], allow_private=True)
 
 
-@settings(deadline=None)
 @given(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)))
 def test_what_python_does_not_call_global_is_never_called_as_public(address):
     try:

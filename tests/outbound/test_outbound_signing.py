@@ -1,7 +1,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
@@ -39,7 +39,6 @@ def test_what_the_stock_package_signs_we_take():
         verify([OTHER], headers, BODY, now=NOW)
 
 
-@settings(deadline=None)
 @given(
     body=st.text(max_size=200),
     message_id=st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=40),

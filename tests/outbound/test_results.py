@@ -4,7 +4,7 @@ import json
 from decimal import ROUND_CEILING, Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from outbound.calling import ASSETS_MAX, RESULT_BYTES_MAX, BadResult, read_result
@@ -97,7 +97,6 @@ def test_a_cost_is_read_exactly_and_rounded_up_to_a_millionth(cost, micro):
     assert type(read.cost_micro_usd) in (int, type(None))
 
 
-@settings(deadline=None)
 @given(st.decimals(0, 1_000_000, places=12))
 def test_no_cost_is_ever_rounded_down(cost):
     expected = int((cost * 10**6).to_integral_value(ROUND_CEILING))
@@ -179,7 +178,6 @@ def test_what_is_not_one_json_object_read_by_everybody_alike_is_refused(body):
         read_result(body)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode(errors="replace")))
 def test_nothing_that_is_posted_raises_anything_else(body):
     with pytest.raises(BadResult):
@@ -193,7 +191,6 @@ _JSON = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["assets", "units", "provider_cost_usd", "reason", "message"]), _JSON), _JSON)
 def test_no_field_of_a_result_can_hold_what_breaks_us(fields, extra):
     for said in ({**DONE, **fields}, {**FAILED, **fields}, {**DONE, "assets": [{**ASSET, "extra": extra}]}):

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from granian.http import HTTP1Settings
 
 from api.running.serving import HEADERS_WITHIN_MS
 
@@ -41,8 +42,8 @@ def test_silent_connections_do_not_stop_the_service_and_are_hung_up_on(standing,
         for number in range(SILENT):
             begun = b"GET /healthz HTTP/1.1\r\n" if number % 2 else b""
             waiting.register(open_ones.enter_context(connect(standing.url, begun)), select.POLLIN)
+        deadline = time.monotonic() + HTTP1Settings.header_read_timeout / 1000 - 5  # by itself Granian does it later
         assert httpx.get(f"{standing.url}/healthz", timeout=HEADERS_WITHIN_MS / 2000).status_code == 200
-        deadline = time.monotonic() + HEADERS_WITHIN_MS / 1000 + 60
         while (ended := len(waiting.poll(0))) < SILENT and time.monotonic() < deadline:
             time.sleep(0.2)
         assert ended == SILENT

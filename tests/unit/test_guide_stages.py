@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from api.http.commands import Commands
@@ -239,7 +239,6 @@ def test_a_purchase_that_waits_can_be_given_up_until_money_is_on_its_way(state):
     assert told["payment"]["payment_attempt"]["payment_attempt_id"].startswith("payatt_")
 
 
-@settings(deadline=None)
 @given(required=st.integers(1, 2**53 - 1), spendable=st.integers(0, 2**53 - 1), method=st.sampled_from([*METHODS]))
 def test_what_is_to_be_bought_is_for_sale_and_enough_unless_it_is_the_most_there_is(required, spendable, method):
     asked = {"credits": str(required), "payment_method": method}

@@ -1,7 +1,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger import ids
@@ -37,13 +37,11 @@ def test_money_is_written_with_all_its_digits(money, text):
     assert money.decimal() == text
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10**9))
 def test_cents_become_atomic_usdc_exactly(cents):
     assert Money(usdc_atomic_of_cents(cents), Currency.USDC).decimal() == f"{usd(cents).decimal()}0000"
 
 
-@settings(deadline=None)
 @given(moments, randoms)
 def test_an_id_survives_the_way_out_and_back(now, random_bytes):
     value = ids.uuid7(now, random_bytes)
@@ -51,7 +49,6 @@ def test_an_id_survives_the_way_out_and_back(now, random_bytes):
     assert ids.parse("quote", ids.external("quote", value)) == value
 
 
-@settings(deadline=None)
 @given(moments, randoms, st.timedeltas(timedelta(milliseconds=1), timedelta(days=9)), randoms)
 def test_later_ids_sort_behind_earlier_ones_inside_and_outside(now, one, later, other):
     first, second = ids.uuid7(now, one), ids.uuid7(now + later, other)

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from billing import packs, posting_rules
@@ -36,7 +36,6 @@ SETTLED = PaymentSettled(
 EXPECTED = Expected(500, "USD", livemode=False, credits=500)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 5000))
 def test_a_credit_costs_a_cent(credits_):
     priced = packs.price(OFFER, Wanted(credits_, None, "stripe_checkout"))
@@ -115,7 +114,6 @@ def credited(operation):
     return {t.credit: t.money.amount for t in operation.transfers}
 
 
-@settings(deadline=None)
 @given(st.integers(0, 499), st.integers(0, 200), st.integers(1, 5000))
 def test_a_purchase_balances_and_its_basis_is_what_was_paid_net_of_tax(discount, tax, credits_):
     fact = replace(SETTLED, discount=discount, tax=tax, total=500 - discount + tax)
@@ -131,7 +129,6 @@ def test_a_purchase_balances_and_its_basis_is_what_was_paid_net_of_tax(discount,
     assert operation.scope == SYSTEM_SCOPE
 
 
-@settings(deadline=None)
 @given(st.integers(1, 1200), st.integers(1, 5000), st.integers(1, 5000))
 def test_another_amount_grants_its_share_and_never_more_than_quoted_and_no_cent_is_lost(received, price, credits_):
     expected = replace(EXPECTED, price_cents=price, credits=credits_)

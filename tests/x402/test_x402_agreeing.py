@@ -17,7 +17,6 @@ from rails.x402.verifying import CLOCKS_S, call_for, disagreement
 with recursion.limit_kept():
     from x402.mechanisms.evm import constants
 
-from tests.evm.drawing import UNHURRIED
 from tests.x402.judging import (
     AMOUNT,
     AUTHORIZATION,
@@ -117,7 +116,6 @@ json_values = st.recursive(
 
 @given(st.sampled_from(sorted(REQUIREMENT.wire())), json_values)
 @example("maxTimeoutSeconds", float(TIMEOUT_S))
-@UNHURRIED
 def test_whatever_a_client_says_it_accepted_is_judged_and_only_ours_is_agreed_on(field, value):
     for changed in (REQUIREMENT.wire() | {field: value}, {field: value}):
         refused = word_for(replace(PAYMENT, accepted=changed))

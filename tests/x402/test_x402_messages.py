@@ -34,7 +34,6 @@ with recursion.limit_kept():
     from x402.mechanisms.evm.constants import ERC6492_MAGIC_VALUE
     from x402.mechanisms.evm.exact import ExactEvmScheme
     from x402.schemas import PaymentRequired, PaymentRequirements, SettleResponse
-from tests.evm.drawing import UNHURRIED
 
 KEY = Account.from_key("0x" + "42" * 32)
 PAYEE = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C"
@@ -178,7 +177,6 @@ identifiers = st.none() | st.from_regex(r"[a-zA-Z0-9_-]{16,128}", fullmatch=True
 
 
 @given(authorization=authorizations, signature=signatures, identifier=identifiers, padded=st.booleans())
-@UNHURRIED
 def test_what_a_client_says_is_what_is_read(
     authorization: Any,
     signature: bytes,
@@ -208,14 +206,12 @@ places = st.sampled_from(
 
 
 @given(sent=st.text() | st.binary().map(header) | jsons.map(header))
-@UNHURRIED
 def test_anything_at_all_is_malformed(sent: str) -> None:
     with pytest.raises(Malformed):
         messages.parse_payment(sent)
 
 
 @given(place=places, value=jsons)
-@UNHURRIED
 def test_anything_in_one_place_is_malformed_or_a_payment(place: str, value: Any) -> None:
     try:
         payment = messages.parse_payment(header(changed(place, value)))
@@ -334,7 +330,6 @@ def test_the_longest_signature_that_is_taken_fits_into_a_header() -> None:
     timeout_s=st.integers(1, 86_400),
     network=st.sampled_from([BASE, BASE_SEPOLIA]),
 )
-@UNHURRIED
 def test_a_stored_requirement_is_read_back_and_stays_the_same_bytes(cents: int, timeout_s: int, network: Any) -> None:
     requirement = messages.requirement_for(network, pay_to=PAYEE, price=usd(cents), timeout_s=timeout_s)
     text = messages.stored(requirement)

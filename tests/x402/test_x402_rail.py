@@ -16,7 +16,6 @@ from rails.evm.networks import BASE_SEPOLIA
 from rails.rail import ActionExpired, CheckoutAction, DepositAction, Found, Order, Rail, Reference, X402Action
 from rails.x402 import messages
 from rails.x402.rail import X402
-from tests.evm.drawing import UNHURRIED
 
 PAYEE = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C"
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -56,7 +55,6 @@ def order(**changes: Any) -> Order:
 
 
 @given(ordered=orders)
-@UNHURRIED
 async def test_the_action_asks_for_what_was_ordered_and_for_nothing_else(ordered: Order) -> None:
     request = RAIL.prepare(ordered)
     action = await RAIL.start(request)
@@ -66,7 +64,6 @@ async def test_the_action_asks_for_what_was_ordered_and_for_nothing_else(ordered
 
 
 @given(ordered=orders)
-@UNHURRIED
 def test_the_same_order_gives_the_same_bytes_and_key_and_their_order_is_kept(ordered: Order) -> None:
     first, second = RAIL.prepare(ordered), RAIL.prepare(ordered)
     assert first == second

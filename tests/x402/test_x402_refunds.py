@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +15,7 @@ from billing import looking, proofs
 from billing.database import snapshot
 from billing.proving import Problem
 from billing.scopes import Scope
+from ledger import ids
 from tests.evm.anvil import SLOTS_IN_AN_EPOCH
 from tests.giving import new_operator
 from tests.service import Agent, Service, data_of, new_key, until
@@ -36,10 +36,18 @@ def sign_and_send(onchain: OnChain, to_sign: dict[str, Any]) -> str:
     return name
 
 
-def hurried(service: Service, ask: Callable[[str], dict[str, Any]], refund: str) -> dict[str, Any]:
-    """The refund, and the worker soon looks at all payments: a turn that it was just at may have put them off again."""
-    service.database.rows("UPDATE billing.settlements SET next_try_at = now() WHERE next_try_at > now()")
-    return dict(ask(refund)["refund"])
+def nudge(service: Service, attempt: str) -> int:
+    """The worker soon looks at this payment; how many turns it has had so far."""
+    update = "UPDATE billing.settlements SET next_try_at = now() WHERE attempt_id = $1 RETURNING tries"
+    [(tries,)] = service.database.rows(update, ids.parse("payatt", attempt))
+    return int(tries)
+
+
+def turns(service: Service, attempt: str) -> int:
+    """How many turns this payment has had."""
+    query = "SELECT tries FROM billing.settlements WHERE attempt_id = $1"
+    [(tries,)] = service.database.rows(query, ids.parse("payatt", attempt))
+    return int(tries)
 
 
 def look(service: Service, onchain: OnChain, *, later: timedelta) -> list[Problem]:
@@ -75,7 +83,10 @@ def test_a_payment_is_sent_back_by_the_treasury_and_leaves_the_books(service_on_
         refund = data_of(operator.ask(ROOT, key, **asked))["refund"]
         assert refund["to_sign"] is None, "what a reorganization may take out is not sent back besides"
         onchain.chain.mine(2 * SLOTS_IN_AN_EPOCH)
-        to_sign = until(lambda: hurried(service_on_chain, operator.get, f"{ROOT}/{refund['refund_id']}")["to_sign"])
+        had = nudge(service_on_chain, attempt)
+        until(lambda: turns(service_on_chain, attempt) > had)
+        nudge(service_on_chain, attempt)  # that turn may have been under way already, and have seen the chain before
+        to_sign = until(lambda: operator.get(f"{ROOT}/{refund['refund_id']}")["refund"]["to_sign"])
         assert (to_sign["network"], to_sign["from"], to_sign["to"]) == (
             NETWORK,
             onchain.treasury,

@@ -35,7 +35,6 @@ with recursion.limit_kept():
         sign_evm_message,
     )
     from x402.mechanisms.evm.constants import ERC6492_MAGIC_VALUE
-from tests.evm.drawing import UNHURRIED
 
 KEY = Account.from_key("0x" + "42" * 32)
 NOW = datetime(2026, 11, 21, 12, 0, 30, tzinfo=UTC)
@@ -189,7 +188,6 @@ Resources:
 
 
 @given(message=st.text())
-@UNHURRIED
 def test_the_hash_of_a_text_and_its_signer_are_those_of_eth_account(message: str) -> None:
     signed = KEY.sign_message(encode_defunct(text=message))
     assert eip191.personal_digest(message) == signed.message_hash
@@ -343,7 +341,6 @@ jsons = st.recursive(
 
 
 @given(sent=st.text() | st.binary().map(lambda raw: base64.b64encode(raw).decode()) | jsons.map(header))
-@UNHURRIED
 def test_anything_at_all_is_malformed(sent: str) -> None:
     with pytest.raises(Malformed):
         parse(sent)
@@ -385,7 +382,6 @@ def drawn(name: str) -> st.SearchStrategy[str]:
         },
     )
 )
-@UNHURRIED
 def test_the_fields_can_be_told_from_the_text_so_no_two_sign_ins_share_one(content: dict[str, Any]) -> None:
     sign_in = parse(header(content))
     found = LINES.fullmatch(message_of(sign_in))
