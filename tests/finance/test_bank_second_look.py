@@ -1,7 +1,7 @@
 """What a line of the bank is when its payout came back, says nothing, may be another's, or is of an impossible day."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -13,8 +13,9 @@ from finance.reconciling.comparing import Payout, PayoutSides
 from finance.reconciling.files import StatementRefused
 from finance.reconciling.pairing import Booked, Expected, Kind, Paired, pair
 from finance.statement_tables import Finding
-from tests.finance.month import Month
-from tests.finance.test_reconciling_bank import _EMPTY, BANK_DAYS, SALE, AtBank
+from tests.finance.test_reconciling_bank import BANK_DAYS, SALE, AtBank, bank
+
+__all__ = ["bank"]
 
 DAY = date(2026, 10, 10)
 AT = datetime(2026, 10, 10, 9, tzinfo=UTC)
@@ -153,62 +154,49 @@ def test_a_day_of_another_time_refuses_the_file(day):
 # In the database.
 
 
-@pytest.fixture
-async def at_bank(month: Month) -> AsyncIterator[AtBank]:
-    """On the 3rd; the statement begins with the rent of the 1st."""
-    await month.owner.execute(_EMPTY)
-    await month.begin_anew()
-    await month.wait(days=2)
-    made = AtBank(month)
-    await made.says((1, -90_000, "RENT"))
-    yield made
-    await month.owner.execute(_EMPTY)
-    await month.begin_anew()
-
-
-async def test_a_line_whose_payout_comes_back_is_open_until_the_money_has_gone_again(at_bank: AtBank):
-    await at_bank.paid_out("po_A", 50_000)
-    await at_bank.says((3, 50_000, "ACH CREDIT"))
-    assert await at_bank.reconcile() == {"matched": 1}
-    await at_bank.month.owner.execute("UPDATE billing.payouts SET status = 'failed'")
-    assert await at_bank.reconcile() == {"missing_here": 1, "opened": 1}
-    assert [(finding, amount) for finding, amount, _ in (await at_bank.standing()).values()] == [
+async def test_a_line_whose_payout_comes_back_is_open_until_the_money_has_gone_again(bank: AtBank):
+    await bank.paid_out("po_A", 50_000)
+    await bank.says((3, 50_000, "ACH CREDIT"))
+    assert await bank.reconcile() == {"matched": 1}
+    await bank.month.owner.execute("UPDATE billing.payouts SET status = 'failed'")
+    assert await bank.reconcile() == {"missing_here": 1, "opened": 1}
+    assert [(finding, amount) for finding, amount, _ in (await bank.standing()).values()] == [
         ("missing_here", 50_000)
     ]  # fmt: skip
-    assert await at_bank.in_the_way() == 1
-    [line] = await at_bank.standing()
-    await at_bank.resolve(line)
-    assert await at_bank.balance() == 50_000
-    await at_bank.says((5, -50_000, "ACH RETURN PO_A"))
-    assert await at_bank.reconcile() == {"matched": 1, "opened": 1}, "what was adjusted is one too many"
-    await at_bank.resolve(line)
-    assert await at_bank.balance() == 0
-    assert await at_bank.reconcile() == {"matched": 1}
+    assert await bank.in_the_way() == 1
+    [line] = await bank.standing()
+    await bank.resolve(line)
+    assert await bank.balance() == 50_000
+    await bank.says((5, -50_000, "ACH RETURN PO_A"))
+    assert await bank.reconcile() == {"matched": 1, "opened": 1}, "what was adjusted is one too many"
+    await bank.resolve(line)
+    assert await bank.balance() == 0
+    assert await bank.reconcile() == {"matched": 1}
 
 
-async def test_comparisons_imports_and_a_decision_at_once_leave_what_one_after_the_other_leaves(at_bank: AtBank):
-    await at_bank.sold()
-    await at_bank.paid_out("po_1", 50_000)
-    await at_bank.says((3, 12_300, "STRIPE"))
-    await at_bank.month.wait(days=BANK_DAYS)
-    assert await at_bank.reconcile() == {"missing_here": 1, "missing_there": 2, "opened": 3}
-    [line] = {*await at_bank.standing()} - {"po_1", SALE}
+async def test_comparisons_imports_and_a_decision_at_once_leave_what_one_after_the_other_leaves(bank: AtBank):
+    await bank.sold()
+    await bank.paid_out("po_1", 50_000)
+    await bank.says((3, 12_300, "STRIPE"))
+    await bank.month.wait(days=BANK_DAYS)
+    assert await bank.reconcile() == {"missing_here": 1, "missing_there": 2, "opened": 3}
+    [line] = {*await bank.standing()} - {"po_1", SALE}
     await asyncio.gather(
-        at_bank.reconcile(),
-        at_bank.resolve(line),
-        at_bank.says((4, 9900, "EXCHANGE"), (8, 50_000, "STRIPE PO_1")),
-        at_bank.reconcile(),
-        at_bank.says((8, 50_000, "STRIPE PO_1"), (9, -5, "CHARGES")),
-        at_bank.reconcile(),
+        bank.reconcile(),
+        bank.resolve(line),
+        bank.says((4, 9900, "EXCHANGE"), (8, 50_000, "STRIPE PO_1")),
+        bank.reconcile(),
+        bank.says((8, 50_000, "STRIPE PO_1"), (9, -5, "CHARGES")),
+        bank.reconcile(),
     )
-    again = await at_bank.reconcile()
+    again = await bank.reconcile()
     assert {name: again.get(name) for name in ("matched", "missing_here", "missing_there", "different")} == {
         "matched": 2, "missing_here": 1, "missing_there": None, "different": None,
     }  # fmt: skip
-    assert await at_bank.standing() == {}
-    assert await at_bank.balance() == 9900 + 12_300
-    assert await at_bank.kept() == {
+    assert await bank.standing() == {}
+    assert await bank.balance() == 9900 + 12_300
+    assert await bank.kept() == {
         "RENT": None, "STRIPE": None, "EXCHANGE": SALE, "STRIPE PO_1": "po_1", "CHARGES": None,
     }  # fmt: skip
-    again = await at_bank.reconcile()
+    again = await bank.reconcile()
     assert ("opened" in again, "gone" in again) == (False, False)
